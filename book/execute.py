@@ -1,0 +1,81 @@
+"""Execute chapters and write them back, as they are committed: outputs stored, ids and metadata stable, no timings.
+
+python book/execute.py [chapter ...]        default: every chapter in chapters/
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = ROOT / "chapters"
+
+
+def strip_volatile(notebook: nbformat.NotebookNode) -> None:
+    """Remove what changes from run to run without meaning anything: timings, versions of the interpreter."""
+    notebook.metadata = {
+        "kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    }
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        for output in cell.get("outputs", []):
+            output.get("metadata", {}).get("diffmem_claim", {}).pop("seconds", None)
+
+
+def execute(path: Path, timeout: int = 600, allow_errors: bool = False) -> nbformat.NotebookNode:
+    """Run a notebook from its own folder with a fresh kernel; raises ``CellExecutionError`` at its first error."""
+    notebook = nbformat.read(path, as_version=4)
+    client = NotebookClient(
+        notebook,
+        timeout=timeout,
+        kernel_name="python3",
+        allow_errors=allow_errors,
+        resources={"metadata": {"path": str(path.parent)}},
+    )
+    client.execute()
+    return notebook
+
+
+def last_line(error: CellExecutionError) -> str:
+    """What a failed cell said, in one line."""
+    return f"{error.ename}: {error.evalue}"
+
+
+def chapter_path(name: str) -> Path:
+    """The file of a chapter given by its name or by its path."""
+    path = CHAPTERS / f"{Path(name).stem}.ipynb"
+    if not path.is_file():
+        known = ", ".join(sorted(p.stem for p in CHAPTERS.glob("*.ipynb")))
+        raise SystemExit(f"error: no chapter {name!r}; there are: {known}")
+    return path
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Execute chapters in place, as they are committed.")
+    parser.add_argument("chapters", nargs="*", help="names, such as perfect_denoiser (default: all)")
+    names = parser.parse_args().chapters
+    paths = [chapter_path(name) for name in names] or sorted(CHAPTERS.glob("*.ipynb"))
+    for number, path in enumerate(paths, 1):
+        print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
+        start = time.perf_counter()
+        try:
+            notebook = execute(path)
+        except CellExecutionError as error:
+            print(f"failed\n  {last_line(error)}")
+            return 1
+        strip_volatile(notebook)
+        nbformat.write(notebook, path)
+        print(f"{time.perf_counter() - start:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

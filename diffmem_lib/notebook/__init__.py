@@ -1,0 +1,1 @@
+"""What only chapters use: claims, symbolic steps, plotting, settings."""

@@ -1,0 +1,74 @@
+"""The book's figures: one size, one colour-blind-safe palette, theory as lines, simulation as points with bars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+__all__ = ["COLOURS", "figure", "gallery", "mark", "points", "theory"]
+
+#: Okabe and Ito's palette, told apart by every common colour vision: blue, vermillion, green, purple, sky, orange.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
+
+_STYLE = {
+    "axes.prop_cycle": plt.cycler(color=COLOURS),
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.labelsize": 12,
+    "figure.dpi": 110,
+    "figure.facecolor": "white",
+    "font.size": 11,
+    "image.cmap": "viridis",
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "savefig.facecolor": "white",
+    "svg.hashsalt": "diffmem",
+}
+
+
+def figure(
+    rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 3.9, **options: Any
+) -> tuple[Figure, Any]:
+    """``plt.subplots`` in the book's style, opaque white so that it can be read on a dark page; sizes in inches."""
+    with plt.rc_context(_STYLE):
+        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+
+
+def theory(axes: Axes, x: Any, y: Any, label: str | None = None, colour: str = COLOURS[0], **options: Any) -> None:
+    """A prediction: a line."""
+    axes.plot(x, y, color=colour, label=label, **options)
+
+
+def points(
+    axes: Axes, x: Any, replicas: Any, label: str | None = None, colour: str = COLOURS[1], **options: Any
+) -> None:
+    """A simulation: means of ``replicas`` (R, k) over R as points, two standard errors as bars."""
+    values = np.asarray(replicas, dtype=float)
+    error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
+    style = {"fmt": "o", "markersize": 5, "capsize": 2, "linewidth": 1.2} | options
+    axes.errorbar(x, values.mean(axis=0), yerr=2 * error, color=colour, label=label, **style)
+
+
+def mark(axes: Axes, x: float, label: str, **options: Any) -> None:
+    """A transition: a dashed vertical line at ``x`` with its name at the top."""
+    axes.axvline(x, color="0.35", linestyle="--", linewidth=1.2)
+    axes.annotate(label, (x, 1), xycoords=("data", "axes fraction"), xytext=(4, -4), textcoords="offset points",
+                  va="top", color="0.25", fontsize=10, **options)  # fmt: skip
+
+
+def gallery(images: Any, shape: tuple[int, int], rows: int, labels: list[str] | None = None) -> Figure:
+    """Grey images (n, h·w) in [−1, 1] on a grid of ``rows`` rows, filled row by row; ``labels`` name the rows."""
+    values = np.asarray(images, dtype=float)
+    columns = -(-len(values) // rows)
+    fig, grid = figure(rows, columns, width=0.62 * columns + 0.9, height=0.66 * rows, squeeze=False)
+    for axes in grid.flat:
+        axes.axis("off")
+    for axes, image in zip(grid.flat, values, strict=False):
+        axes.imshow(image.reshape(shape), cmap="gray", vmin=-1, vmax=1)
+    for row, label in enumerate(labels or []):
+        grid[row, 0].text(-0.15, 0.5, label, transform=grid[row, 0].transAxes, ha="right", va="center", fontsize=9)
+    return fig

@@ -1,0 +1,35 @@
+"""SymPy steps that several chapters take; needs SymPy only."""
+
+from __future__ import annotations
+
+import sympy
+
+__all__ = ["gaussian_density", "gaussian_expectation", "show"]
+
+
+def gaussian_density(x: sympy.Expr, mean: sympy.Expr = 0, variance: sympy.Expr = 1) -> sympy.Expr:
+    """Density of N(mean, variance) at ``x``, one-dimensional."""
+    variance = sympy.sympify(variance)
+    return sympy.exp(-((x - mean) ** 2) / (2 * variance)) / sympy.sqrt(2 * sympy.pi * variance)
+
+
+def gaussian_expectation(
+    expression: sympy.Expr, variable: sympy.Symbol, mean: sympy.Expr = 0, variance: sympy.Expr = 1
+) -> sympy.Expr:
+    """E[expression] with ``variable`` ~ N(mean, variance): the integral done, convergence taken for granted.
+
+    Raises
+    ------
+    ValueError
+        If SymPy cannot do the integral; break the step into ones it can do.
+    """
+    integrand = expression * gaussian_density(variable, mean, variance)
+    value = sympy.integrate(integrand, (variable, -sympy.oo, sympy.oo), conds="none")
+    if value.has(sympy.Integral):
+        raise ValueError(f"expression must have a Gaussian integral that SymPy can do, got {expression}")
+    return sympy.simplify(value)
+
+
+def show(name: str, expression: sympy.Expr) -> sympy.Eq:
+    """The equation ``name`` = expression, unevaluated, for display as the last line of a cell."""
+    return sympy.Eq(sympy.Symbol(name), expression, evaluate=False)
