@@ -30,6 +30,7 @@ from typing import Any
 
 import mpmath
 import sympy
+from sympy.core.function import AppliedUndef
 
 __all__ = [
     "METADATA_KEY",
@@ -108,6 +109,7 @@ def identity(
     """Claim that two SymPy expressions (or matrices of one shape) are equal.
 
     Their difference must vanish after simplification and, independently, at random points in 50-digit arithmetic.
+    Undefined functions, such as ``Function("p")(x)``, are replaced by random smooth positive ones for the latter.
 
     Parameters
     ----------
@@ -132,12 +134,18 @@ def identity(
     """
     left_entries, right_entries = _entries(left), _entries(right)
     points = _random_points(id, [*left_entries, *right_entries], domain)
+    concrete = _concrete_functions(id, [*left_entries, *right_entries])
+    left_values = [[_evaluate(concrete(a), point) for point in points] for a in left_entries]
 
     def judge(candidate: Any) -> _Judgement:
-        entries = _entries(candidate)
+        entries = [concrete(entry) for entry in _entries(candidate)]
         if len(entries) != len(left_entries):
             return _Judgement(False, f"{len(entries)} entries against {len(left_entries)}")
-        gap = max(_numeric_gap(a, b, point) for a, b in zip(left_entries, entries, strict=True) for point in points)
+        gap = max(
+            _relative_gap(value, _evaluate(entry, point))
+            for values, entry in zip(left_values, entries, strict=True)
+            for value, point in zip(values, points, strict=True)
+        )
         return _Judgement(gap < mpmath.mpf(10) ** (15 - _DIGITS), f"off by {_short(gap)} relative")
 
     judgement = judge(right)
@@ -509,6 +517,21 @@ def _random_value(symbol: sympy.Symbol, interval: tuple[float, float] | None, rn
     return sympy.Rational(str(round(rng.uniform(low, high), 6)))
 
 
+def _concrete_functions(id: str, expressions: Sequence[sympy.Expr]) -> Callable[[sympy.Expr], sympy.Expr]:
+    """A substitution that turns each undefined function into a random smooth positive one, and does its derivatives."""
+    rng = random.Random(f"{id}/functions")
+    applied = set().union(*(e.atoms(AppliedUndef) for e in expressions))
+    functions = {}
+    for function in sorted({f.func for f in applied}, key=str):
+        arity = max(len(f.args) for f in applied if f.func == function)
+        variables = sympy.symbols(f"u:{arity}")
+        phase = sum(sympy.Rational(rng.randint(30, 170), 100) * u for u in variables)
+        functions[function] = sympy.Lambda(variables, 2 + sympy.sin(phase + sympy.Rational(rng.randint(0, 99), 50)))
+    if not functions:
+        return lambda expression: expression
+    return lambda expression: expression.subs(functions).doit(integrals=False)
+
+
 def _argument(symbol: sympy.Symbol, point: Mapping[sympy.Symbol, sympy.Number]) -> int | float:
     return int(point[symbol]) if symbol.is_integer else float(point[symbol])
 
@@ -520,11 +543,6 @@ def _evaluate(expression: Any, point: Mapping[sympy.Symbol, sympy.Number]) -> mp
         raise ValueError(f"an expression must evaluate to a finite number, got {value} from {_compact(expression)}")
     with mpmath.workdps(_DIGITS):
         return mpmath.mpmathify(value) if value.is_real else mpmath.mpc(*value.as_real_imag())
-
-
-def _numeric_gap(left: sympy.Expr, right: sympy.Expr, point: Mapping[sympy.Symbol, sympy.Number]) -> mpmath.mpf:
-    with mpmath.workdps(_DIGITS):
-        return _relative_gap(_evaluate(left, point), _evaluate(right, point))
 
 
 def _relative_gap(value: Any, reference: Any) -> mpmath.mpf:
@@ -635,8 +653,12 @@ def _extrapolate(
 
 def _student_tail(t: float, dof: int) -> float:
     """P(T > t) for Student's t."""
-    half = mpmath.betainc(dof / 2, 0.5, 0, dof / (dof + mpmath.mpf(t) ** 2), regularized=True) / 2
-    return float(half if t >= 0 else 1 - half)
+    square = mpmath.mpf(t) ** 2
+    if abs(t) < 1:  # near the centre the tail would be a difference of near-equals
+        centre = mpmath.betainc(0.5, dof / 2, 0, square / (dof + square), regularized=True) / 2
+        return float(0.5 - centre if t >= 0 else 0.5 + centre)
+    tail = mpmath.betainc(dof / 2, 0.5, 0, dof / (dof + square), regularized=True) / 2
+    return float(tail if t >= 0 else 1 - tail)
 
 
 def _student_quantile(tail: float, dof: int) -> float:

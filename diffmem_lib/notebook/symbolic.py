@@ -23,8 +23,10 @@ def gaussian_expectation(
     ValueError
         If SymPy cannot do the integral; break the step into ones it can do.
     """
-    integrand = expression * gaussian_density(variable, mean, variance)
-    value = sympy.integrate(integrand, (variable, -sympy.oo, sympy.oo), conds="none")
+    # In the standardised variable SymPy knows more integrals.
+    u = sympy.Symbol("u", real=True)
+    standard = sympy.expand(expression.subs(variable, mean + sympy.sqrt(variance) * u), trig=True)
+    value = sympy.integrate(standard * gaussian_density(u), (u, -sympy.oo, sympy.oo), conds="none")
     if value.has(sympy.Integral):
         raise ValueError(f"expression must have a Gaussian integral that SymPy can do, got {expression}")
     return sympy.simplify(value)

@@ -1,0 +1,69 @@
+# DiffMem. `make` alone lists what there is to do.
+#
+# An environment of your own instead of .venv:   make book PYTHON=python
+# Another build of torch, or any option of pip:  make book PIP_FLAGS='--index-url …'
+
+.DEFAULT_GOAL := help
+.PHONY: help book test lint lab serve clean chapters benchmark seeds mutants
+SHELL := /bin/sh
+
+BASE_PYTHON ?= python3
+PIP_FLAGS ?=
+PORT ?= 8000
+ROOT := $(CURDIR)
+export PYTHONPATH := $(ROOT)
+
+ifeq ($(origin PYTHON),undefined)
+PYTHON := $(ROOT)/.venv/bin/python
+environment = .venv/.$(1)
+else
+environment =
+endif
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.venv/.python:
+	@$(BASE_PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "error: Python 3.11 or newer is needed, this is " + sys.version.split()[0] + "; try make BASE_PYTHON=python3.12")'
+	$(BASE_PYTHON) -m venv .venv
+	@touch $@
+
+# One stamp for each set of extras of pyproject.toml: book, test, lab, benchmark.
+.venv/.%: constraints.txt pyproject.toml | .venv/.python
+	@echo "installing what 'make $*' needs into .venv (a minute or two)"
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check $(PIP_FLAGS) -c constraints.txt -e '.[$*]'
+	@touch $@
+
+book: $(call environment,book) ## execute every chapter and build the HTML book
+	@$(PYTHON) -m jupyter_book build . --toc book/_toc.yml -W -n --keep-going -q
+	@echo "the book is at $(ROOT)/_build/html/index.html"
+
+lint: $(call environment,test) ## ruff
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+
+test: $(call environment,test) lint ## everything: style, units, chapters against their stored outputs, the built book
+	$(MAKE) book
+	$(PYTHON) -m pytest
+	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=180 -n 2 --dist loadfile chapters
+
+lab: $(call environment,lab) ## open the chapters in JupyterLab
+	$(PYTHON) -m jupyter lab chapters
+
+serve: book ## build the book and serve it at http://localhost:PORT (PORT=8000)
+	$(PYTHON) -m http.server --directory _build/html --bind localhost $(PORT)
+
+chapters: $(call environment,book) ## execute the chapters in place, as they are committed
+	$(PYTHON) book/execute.py
+
+benchmark: $(call environment,benchmark) ## measure speed against named alternatives
+	$(PYTHON) -m benchmarks
+
+seeds: $(call environment,book) ## run every chapter at three other seeds and write book/seeds.md
+	$(PYTHON) book/seeds.py
+
+mutants: $(call environment,test) ## plant an error in every formula, one at a time, and see its chapter refuse it
+	$(PYTHON) tests/mutants.py
+
+clean: ## remove what was built (the environment stays: delete .venv yourself)
+	rm -rf _build book/results.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache

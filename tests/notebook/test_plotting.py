@@ -1,0 +1,44 @@
+"""Figures: opaque, in the palette, error bars of two standard errors, and no global default changed."""
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+mpl.use("agg")
+from diffmem_lib.notebook import plotting
+
+
+@pytest.fixture
+def axes():
+    before = dict(mpl.rcParams)
+    _, axes = plotting.figure()
+    yield axes
+    assert dict(mpl.rcParams) == before
+
+
+def test_figures_are_opaque_white(axes):
+    assert axes.figure.get_facecolor() == (1, 1, 1, 1)
+
+
+def test_points_show_mean_and_two_standard_errors(axes):
+    replicas = np.array([[1.0, 10.0], [3.0, 10.5], [5.0, 12.0]])
+    plotting.points(axes, [0, 1], replicas)
+    line, _, (bars,) = axes.containers[0]
+    np.testing.assert_allclose(line.get_ydata(), replicas.mean(0))
+    for segment, column in zip(bars.get_segments(), replicas.T, strict=True):
+        assert np.ptp(segment[:, 1]) == pytest.approx(4 * column.std(ddof=1) / np.sqrt(3))
+
+
+def test_theory_and_mark(axes):
+    plotting.theory(axes, [0, 1], [2, 3], "line")
+    plotting.mark(axes, 0.5, "transition")
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), [2, 3])
+    assert axes.texts[0].get_text() == "transition"
+
+
+def test_gallery():
+    images = np.linspace(-1, 1, 5 * 6).reshape(5, 6)
+    fig = plotting.gallery(images, (2, 3), rows=2, labels=["up", "down"])
+    shown = [a.images[0].get_array() for a in fig.axes if a.images]
+    assert len(fig.axes) == 6
+    np.testing.assert_array_equal(np.stack(shown).reshape(5, 6), images)

@@ -1,0 +1,29 @@
+"""Gaussian integrals against mpmath."""
+
+import mpmath
+import pytest
+import sympy as sp
+
+from diffmem_lib.notebook import symbolic
+
+z, a = sp.Symbol("z", real=True), sp.Symbol("a", positive=True)
+
+
+@pytest.mark.parametrize("expression", [z**4, sp.exp(a * z), z * sp.exp(a * z), sp.cos(a * z)])
+@pytest.mark.parametrize(("mean", "variance"), [(0, 1), (sp.Rational(3, 2), 2)])
+def test_expectation(expression, mean, variance):
+    value = symbolic.gaussian_expectation(expression, z, mean, variance).subs(a, sp.Rational(7, 10))
+    density = symbolic.gaussian_density(z, mean, variance)
+    integrand = sp.lambdify(z, (expression * density).subs(a, sp.Rational(7, 10)), "mpmath")
+    assert float(value) == pytest.approx(float(mpmath.quad(integrand, [-20, 0, 20])), rel=1e-12)
+
+
+def test_an_integral_that_sympy_cannot_do_is_refused():
+    with pytest.raises(ValueError, match="Gaussian integral"):
+        symbolic.gaussian_expectation(sp.Function("f")(z), z)
+
+
+def test_show_keeps_the_equation():
+    equation = symbolic.show("f", sp.Integer(1))
+    assert isinstance(equation, sp.Eq)
+    assert equation.rhs == 1
