@@ -6,6 +6,7 @@ python book/execute.py [chapter ...]        default: every chapter in chapters/
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 import time
 from pathlib import Path
@@ -30,8 +31,13 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
             output.get("metadata", {}).get("diffmem_claim", {}).pop("seconds", None)
 
 
-def execute(path: Path, timeout: int = 600, allow_errors: bool = False) -> nbformat.NotebookNode:
-    """Run a notebook from its own folder with a fresh kernel; raises ``CellExecutionError`` at its first error."""
+def execute(
+    path: Path, *, timeout: int = 600, allow_errors: bool = False, environment: dict[str, str] | None = None
+) -> nbformat.NotebookNode:
+    """Run a notebook from its own folder with a fresh kernel; raises ``CellExecutionError`` at its first error.
+
+    ``environment`` is added to the kernel's environment variables.
+    """
     notebook = nbformat.read(path, as_version=4)
     client = NotebookClient(
         notebook,
@@ -40,7 +46,7 @@ def execute(path: Path, timeout: int = 600, allow_errors: bool = False) -> nbfor
         allow_errors=allow_errors,
         resources={"metadata": {"path": str(path.parent)}},
     )
-    client.execute()
+    client.execute(env=os.environ | (environment or {}))
     return notebook
 
 

@@ -67,13 +67,12 @@ def cached(cache: JupyterCacheAbstract, path: Path) -> Any:
 
 def timed_execution(path: Path) -> tuple[nbformat.NotebookNode, float]:
     start = time.perf_counter()
-    return execute(path), time.perf_counter() - start
+    # One thread a kernel: the chapters already fill the cores.
+    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
 
 
 def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> Iterator[str]:
     """Execute what the cache lacks, one kernel a core; yields a line as each is done, and raises after the last."""
-    # One thread a kernel: the chapters already fill the cores.
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
     failures = []
     with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
         runs = {path: pool.submit(timed_execution, path) for path in paths}

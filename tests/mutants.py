@@ -1,0 +1,189 @@
+"""Plant an error in every formula of `theory`, one at a time, and see the chapter that derives it refuse.
+
+    python tests/mutants.py [module ...] [--list]
+
+A mutant exchanges + and −, × and ÷, drops a sign or a power, or doubles a constant. Lines that check arguments or raise
+are left alone, and so are lines that end in `# numerics`: they say how a number is found, not which.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import os
+import re
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
+from execute import CHAPTERS, ROOT, execute, last_line
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+THEORY = ROOT / "diffmem_lib" / "theory"
+OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One module with one error in it."""
+
+    path: Path
+    line: int
+    change: str
+    source: str
+
+    def __str__(self) -> str:
+        return f"{self.path.relative_to(ROOT)}:{self.line}: {self.change}"
+
+
+def _mutation(node: ast.AST) -> ast.expr | None:
+    """A wrong variant of an expression, or None if there is nothing to change at this node."""
+    if isinstance(node, ast.BinOp) and type(node.op) in OPERATORS:
+        return ast.BinOp(node.left, OPERATORS[type(node.op)](), node.right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return node.operand
+    if isinstance(node, ast.Constant) and type(node.value) in (int, float):
+        return ast.Constant(2 * node.value if node.value else 1)
+    return None
+
+
+class _Formulas(ast.NodeVisitor):
+    """Collects the nodes of formulas inside functions, skipping what only checks, indexes or annotates."""
+
+    def __init__(self, skipped_lines: set[int]) -> None:
+        self.nodes: list[ast.AST] = []
+        self.skipped = skipped_lines
+        self.inside = False
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> None:
+        outer, self.inside = self.inside, True
+        for statement in node.body:
+            self.visit(statement)
+        self.inside = outer
+
+    def visit_Raise(self, node: ast.Raise) -> None:
+        """What an error says is not a formula."""
+
+    def visit_If(self, node: ast.If) -> None:
+        if not all(isinstance(statement, ast.Raise) for statement in node.body):
+            self.visit(node.test)
+        for statement in [*node.body, *node.orelse]:
+            self.visit(statement)
+
+    def visit_Call(self, node: ast.Call) -> None:
+        if isinstance(node.func, ast.Attribute) and ast.unparse(node.func).startswith("_checks."):
+            return
+        self.visit(node.func)
+        for argument in node.args:
+            self.visit(argument)
+
+    def visit_Subscript(self, node: ast.Subscript) -> None:
+        self.visit(node.value)
+
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        if node.value:
+            self.visit(node.value)
+
+    def generic_visit(self, node: ast.AST) -> None:
+        if self.inside and _mutation(node) is not None and node.lineno not in self.skipped:
+            self.nodes.append(node)
+        super().generic_visit(node)
+
+
+def mutants_of(path: Path) -> Iterator[Mutant]:
+    """Every mutant of a module, in the order of its lines."""
+    text = path.read_text()
+    tree = ast.parse(text)
+    skipped = {number for number, line in enumerate(text.splitlines(), 1) if line.rstrip().endswith("# numerics")}
+    formulas = _Formulas(skipped)
+    formulas.visit(tree)
+    order = {id(node): position for position, node in enumerate(ast.walk(tree))}
+    for node in sorted(formulas.nodes, key=lambda n: (n.lineno, n.col_offset)):
+        mutated = copy.deepcopy(tree)
+        target = list(ast.walk(mutated))[order[id(node)]]
+        wrong = _mutation(target)
+
+        class Replace(ast.NodeTransformer):
+            def visit(self, n: ast.AST, target: ast.AST = target, wrong: ast.expr = wrong) -> ast.AST:
+                return wrong if n is target else self.generic_visit(n)
+
+        source = ast.unparse(ast.fix_missing_locations(Replace().visit(mutated)))
+        yield Mutant(path, node.lineno, f"{ast.unparse(node)} → {ast.unparse(wrong)}", source)
+
+
+def _imported(code: str) -> set[str]:
+    """Names of theory modules that a piece of code mentions."""
+    listed = re.findall(r"from diffmem_lib\.theory import \(?([\w, \n]+)\)?", code)
+    return set(re.findall(r"theory\.(\w+)", code)) | {name.strip() for names in listed for name in names.split(",")}
+
+
+def chapters_of(path: Path) -> list[Path]:
+    """The chapters that use a theory module, directly or through another one."""
+    users, names = {path.stem}, set()
+    while names != users:
+        names = set(users)
+        users |= {p.stem for p in THEORY.glob("*.py") if p.stem != "__init__" and names & _imported(p.read_text())}
+    found = []
+    for chapter in sorted(CHAPTERS.glob("*.ipynb")):
+        code = "\n".join(c.source for c in nbformat.read(chapter, as_version=4).cells if c.cell_type == "code")
+        if names & _imported(code):
+            found.append(chapter)
+    # Those that name the module itself come first: they are the likeliest to refuse.
+    return sorted(found, key=lambda c: path.stem not in _imported(c.read_text()))
+
+
+def refusal(path: Path, source: str, chapter: Path) -> str | None:
+    """Run a chapter on a copy of the library in which the module at ``path`` reads ``source``: its error, or None."""
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copytree(ROOT / "diffmem_lib", Path(folder) / "diffmem_lib")
+        (Path(folder) / path.relative_to(ROOT)).write_text(source)
+        try:
+            execute(chapter, environment={"PYTHONPATH": folder, "OMP_NUM_THREADS": "1"}, timeout=300)
+        except CellExecutionError as error:
+            return last_line(error)
+        except (CellTimeoutError, DeadKernelError) as error:
+            return type(error).__name__
+    return None
+
+
+def caught(mutant: Mutant) -> str | None:
+    """The first refusal of a mutant by one of its chapters, or None if it survives them all."""
+    for chapter in chapters_of(mutant.path):
+        said = refusal(mutant.path, mutant.source, chapter)
+        if said is not None:
+            return f"{chapter.stem}: {said}"
+    return None
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Plant an error in every formula and see its chapter refuse it.")
+    known = sorted(p.stem for p in THEORY.glob("*.py") if p.stem != "__init__")
+    parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all)")
+    parser.add_argument("--list", action="store_true", help="only list the mutants")
+    arguments = parser.parse_args()
+    unknown = set(arguments.modules) - set(known)
+    if unknown:
+        parser.error(f"no module {', '.join(sorted(unknown))} in theory; there are: {', '.join(known)}")
+    mutants = [m for name in arguments.modules or known for m in mutants_of(THEORY / f"{name}.py")]
+    if arguments.list:
+        print("\n".join(map(str, mutants)))
+        return 0
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for number, (mutant, said) in enumerate(zip(mutants, pool.map(caught, mutants), strict=True), 1):
+            survivors += said is None
+            print(f"[{number}/{len(mutants)}] {'SURVIVES' if said is None else 'refused '} {mutant}", flush=True)
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants were refused")
+    return 1 if survivors else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
