@@ -27,6 +27,8 @@ def number(
     right = ")" if high_open or high == math.inf else "]"
     interval = f"{left}{low:g}, {high:g}{right}"
     try:
+        if isinstance(value, str | bytes | bool) or getattr(value, "ndim", 0) != 0:
+            raise TypeError  # float() would take them
         result = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise ValueError(f"{name} must be a number in {interval}, got {value!r}") from None
