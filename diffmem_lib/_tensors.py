@@ -1,0 +1,48 @@
+"""Checks of torch arguments: one ValueError that names the argument, its value and what is allowed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from . import _checks
+
+__all__ = ["floating", "generator", "noise_level"]
+
+
+def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
+    """``value`` itself, a finite float32 or float64 tensor of this shape; its dtype and device are kept.
+
+    An integer in ``shape`` is the length of that axis, a letter stands for any length from 1 on.
+    """
+    allowed = f"a float32 or float64 tensor of shape ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+    if not isinstance(value, Tensor):
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    if value.dtype not in (torch.float32, torch.float64):
+        raise ValueError(f"{name} must be {allowed}, got dtype {value.dtype}")
+    fits = value.ndim == len(shape) and all(
+        have >= 1 if isinstance(want, str) else have == want for have, want in zip(value.shape, shape, strict=True)
+    )
+    if not fits:
+        empty = ", which is empty" if value.numel() == 0 else ""
+        raise ValueError(f"{name} must be {allowed}, got shape {tuple(value.shape)}{empty}")
+    if not torch.isfinite(value).all():
+        raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    return value
+
+
+def noise_level(sigma: Any, name: str = "sigma", *, zero: bool = False) -> float:
+    """``sigma`` as a float whose square neither under- nor overflows; positive, unless ``zero`` is allowed too."""
+    result = _checks.number(sigma, name, low=0.0, low_open=not zero)
+    if result > 0:
+        _checks.number(result, name, low=1e-150, high=1e150)
+    return result
+
+
+def generator(value: Any, name: str = "generator") -> torch.Generator | None:
+    """``value`` itself, a torch generator or None (torch's default generator)."""
+    if value is not None and not isinstance(value, torch.Generator):
+        raise ValueError(f"{name} must be a torch.Generator or None, got {value!r}")
+    return value
