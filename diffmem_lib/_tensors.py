@@ -41,8 +41,12 @@ def noise_level(sigma: Any, name: str = "sigma", *, zero: bool = False) -> float
     return result
 
 
-def generator(value: Any, name: str = "generator") -> torch.Generator | None:
-    """``value`` itself, a torch generator or None (torch's default generator)."""
-    if value is not None and not isinstance(value, torch.Generator):
+def generator(value: Any, device: torch.device | None = None, name: str = "generator") -> torch.Generator | None:
+    """``value`` itself, a torch generator (on ``device``, if that is given) or None (torch's default generator)."""
+    if value is None:
+        return None
+    if not isinstance(value, torch.Generator):
         raise ValueError(f"{name} must be a torch.Generator or None, got {value!r}")
+    if device is not None and value.device.type != device.type:
+        raise ValueError(f"{name} must live on the device {device}, got one on {value.device}")
     return value

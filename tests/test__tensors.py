@@ -67,7 +67,11 @@ def test_noise_level_refuses(value, zero):
 def test_generator():
     generator = torch.Generator()
     assert _tensors.generator(generator) is generator
+    assert _tensors.generator(generator, torch.device("cpu")) is generator
     assert _tensors.generator(None) is None
+    assert _tensors.generator(None, torch.device("meta")) is None
     for value in (0, "cpu", np.random.default_rng(0), torch.Generator):
         with pytest.raises(ValueError, match=r"^generator must be a torch.Generator or None"):
             _tensors.generator(value)
+    with pytest.raises(ValueError, match=r"^generator must live on the device meta, got one on cpu"):
+        _tensors.generator(generator, torch.device("meta"))
