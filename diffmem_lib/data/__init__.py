@@ -1,5 +1,15 @@
 """Laws and images to learn from."""
 
+from .images import ImageSet, load_digits, load_mnist, load_patches
 from .laws import Gaussian, GaussianMixture
+from .spectra import power_law_spectrum
 
-__all__ = ["Gaussian", "GaussianMixture"]
+__all__ = [
+    "Gaussian",
+    "GaussianMixture",
+    "ImageSet",
+    "load_digits",
+    "load_mnist",
+    "load_patches",
+    "power_law_spectrum",
+]
