@@ -1,5 +1,6 @@
-"""Experiments in torch that know no theory."""
+"""Experiments, in torch: the exact empirical denoiser and the samplers that it drives. Nothing here knows the theory."""
 
+from .denoiser import EmpiricalDenoiser, Posterior
 from .samplers import SamplerState, sample, sample_states
 
-__all__ = ["SamplerState", "sample", "sample_states"]
+__all__ = ["EmpiricalDenoiser", "Posterior", "SamplerState", "sample", "sample_states"]

@@ -1,0 +1,210 @@
+"""Blocked distances: the one computation under the empirical denoiser, the neighbour gap and the audit.
+
+A matrix product gives |y − x|² = |y|² + |x|² − 2 y·x at the machine's full speed, and loses what cancels.
+So products only *choose* here, with an error bound that holds for every order of summation; what was chosen is computed
+again by float64 differences. Points are centred and scaled block by block, and never copied as a whole.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+__all__ = ["Cloud", "nearest", "pair_differences", "slices"]
+
+Points = Tensor | np.ndarray
+BATCH_BYTES = 2**22  # of one block, and of one batch of differences
+SPARE = 6  # places in a short list beyond the k that are asked for
+
+
+def slices(n: int, size: int) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` that cover range(n)."""
+    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+
+
+def rows_within(n_bytes: int, dim: int, itemsize: int, *, low: int, high: int) -> int:
+    """How many rows of ``dim`` numbers fit into ``n_bytes``, at least ``low`` and at most ``high``."""
+    return max(low, min(high, n_bytes // (dim * itemsize)))
+
+
+def take(points: Points, which: slice | Tensor) -> Tensor:
+    """Rows of a tensor or of an array on disk, as a float64 tensor."""
+    if isinstance(points, Tensor):
+        return points[which].to(torch.float64)
+    rows = points[which if isinstance(which, slice) else which.cpu().numpy()]
+    return torch.from_numpy(np.array(rows, dtype=np.float64))
+
+
+@dataclass
+class Cloud:
+    """Points (n, d) with their centre and half squared norms |x − c|²/2 about it, read block by block.
+
+    The points may be a tensor or a NumPy array, on disk if need be. The centre is a float32 number in float64, so that
+    float32 points are centred with one rounding in either dtype.
+    """
+
+    points: Points
+    centre: Tensor | None = None
+    half_norms: Tensor = field(init=False)
+
+    def __post_init__(self) -> None:
+        blocks = list(slices(len(self.points), self.block_rows(torch.float64)))
+        if self.centre is None:
+            total = sum(take(self.points, block).sum(0) for block in blocks)
+            self.centre = (total / len(self.points)).to(torch.float32).to(torch.float64)
+        self.half_norms = torch.cat([self.block(block, torch.float64).square().sum(1) / 2 for block in blocks])
+
+    def __len__(self) -> int:
+        return len(self.points)
+
+    @property
+    def dim(self) -> int:
+        return self.points.shape[1]
+
+    def block_rows(self, dtype: torch.dtype, n_bytes: int = BATCH_BYTES) -> int:
+        """How many centred rows of ``dtype`` fit into ``n_bytes``."""
+        return rows_within(n_bytes, self.dim, dtype.itemsize, low=16, high=4096)
+
+    def block(self, which: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        """The centred rows x − c, rounded once to ``dtype``."""
+        if dtype == torch.float32 and isinstance(self.points, Tensor) and self.points.dtype == torch.float32:
+            return self.points[which] - self.centre.to(torch.float32)
+        return (take(self.points, which) - self.centre).to(dtype)
+
+
+def half_distance_error(query_norms: Tensor, largest_norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+    """A bound (m,) on the error of |q|²/2 + |x|²/2 − q·x from a product in ``dtype``, for |x| ≤ ``largest_norm``.
+
+    A product of d terms errs by at most γ_d |q||x| with γ_d = du/(1 − du), in whatever order it is summed; rounding the
+    centred coordinates and the three terms adds a few units u of the last place.
+    """
+    unit = torch.finfo(dtype).eps / 2
+    gamma = (dim + 4) * unit / (1 - (dim + 4) * unit)
+    underflow = (dim + 4) * torch.finfo(dtype).smallest_normal
+    return gamma * query_norms * largest_norm + 4 * unit * (query_norms.square() + largest_norm.square()) + underflow
+
+
+def pair_differences(
+    queries: Points, points: Points, rows: Tensor, columns: Tensor
+) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Differences x − y (p, d) of the given pairs and their squared lengths (p,), in float64, batch by batch."""
+    for batch in slices(len(rows), rows_within(BATCH_BYTES, queries.shape[1], 8, low=1, high=2**16)):
+        difference = take(points, columns[batch]) - take(queries, rows[batch])
+        yield batch, difference, difference.square().sum(1)
+
+
+def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Tensor:
+    """Squared distances (p,) of the given pairs, by float64 differences."""
+    parts = [squared for _, _, squared in pair_differences(queries, points, rows, columns)]
+    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=rows.device)
+
+
+def nearest(queries: Points, points: Points | None = None, k: int = 1) -> tuple[Tensor, Tensor]:
+    """Indices (m, k) and squared distances (m, k) of the ``k`` points nearest to each query, ties by index.
+
+    Without ``points``, the ``k`` nearest *others* of each query among the queries, from half of the products. The
+    result is that of float64 differences throughout: float32 products make a list of k + 6, and a query whose list is
+    not proven complete by the error bound of the products is searched again in float64.
+    """
+    search = _Search(Cloud(queries if points is None else points), queries, k, itself=points is None)
+    search.shortlist()
+    return search.exact()
+
+
+class _Search:
+    """The running short lists of one call of `nearest`; half squared distances, in units of a power of two."""
+
+    def __init__(self, cloud: Cloud, queries: Points, k: int, *, itself: bool) -> None:
+        self.cloud, self.k, self.itself = cloud, k, itself
+        self.queries = cloud if itself else Cloud(queries, cloud.centre)
+        self.size = min(k + SPARE, len(cloud) - itself)
+        device = cloud.half_norms.device
+        self.value = torch.full((len(queries), self.size), torch.inf, device=device)
+        self.index = torch.full((len(queries), self.size), -1, device=device)
+        largest = float(torch.maximum(cloud.half_norms.max(), self.queries.half_norms.max()))
+        # A power of two brings the points into the unit ball, where float32 products neither over- nor underflow.
+        self.scale = 2.0 ** -math.ceil(math.log2(math.sqrt(2 * largest))) if largest > 0 else 1.0
+
+    def tile(self, rows: slice | Tensor, left: Tensor, columns: slice) -> Tensor:
+        """Half squared distances of some queries, whose block is ``left``, to consecutive points, in its dtype."""
+        right = self.cloud.block(columns, left.dtype).mul_(self.scale)
+        norms_x = (self.cloud.half_norms[columns] * self.scale**2).to(left.dtype)
+        norms_y = (self.queries.half_norms[rows] * self.scale**2).to(left.dtype)
+        return torch.addmm(norms_x, left, right.T, alpha=-1).add_(norms_y[:, None])
+
+    def shortlist(self) -> None:
+        """Fill the lists from float32 products; among themselves, each tile serves its rows and its columns."""
+        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=1024)
+        for rows in slices(len(self.queries), 2 * wide):
+            left = self.queries.block(rows, torch.float32).mul_(self.scale)
+            for columns in slices(len(self.cloud), wide):
+                if self.itself and columns.stop <= rows.start:
+                    continue
+                tile = self.tile(rows, left, columns)
+                if self.itself and columns.start < rows.stop:
+                    tile.diagonal(rows.start - columns.start).fill_(torch.inf)
+                elif self.itself:
+                    self.merge(columns, tile.T, rows.start)
+                self.merge(rows, tile, columns.start)
+
+    def merge(self, rows: slice, tile: Tensor, offset: int) -> None:
+        """Let the points of a tile, numbered from ``offset``, enter the lists of its queries."""
+        value, index = self.value[rows], self.index[rows]
+        row, column = (tile < value[:, -1:]).nonzero(as_tuple=True)
+        if len(row) == 0:
+            return
+        count = torch.bincount(row, minlength=len(tile))
+        place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        width = int(count.max())
+        new_value = torch.full((len(tile), self.size + width), torch.inf, device=tile.device)
+        new_index = torch.full_like(new_value, -1, dtype=torch.int64)
+        new_value[:, : self.size], new_index[:, : self.size] = value, index
+        new_value[row, self.size + place] = tile[row, column]
+        new_index[row, self.size + place] = column + offset
+        best, order = new_value.topk(self.size, largest=False)
+        self.value[rows], self.index[rows] = best, new_index.gather(1, order)
+
+    def exact(self) -> tuple[Tensor, Tensor]:
+        """Indices and squared distances of the ``k`` nearest by float64 differences, proven or searched again."""
+        m = len(self.queries)
+        row = torch.arange(m, device=self.index.device).repeat_interleave(self.size)
+        index, distance = self.first(torch.arange(m, device=row.device), row, self.index.flatten())
+        worst = distance[:, -1]
+        safe = self.value[:, -1] - self.error(slice(None), torch.float32)
+        proven = (worst / 2 * self.scale**2 < safe) | (worst == 0)
+        if self.size < len(self.cloud) - self.itself:
+            for again in (~proven).nonzero()[:, 0].split(256):
+                index[again], distance[again] = self.search_again(again, worst[again])
+        return index, distance
+
+    def error(self, rows: slice | Tensor, dtype: torch.dtype) -> Tensor:
+        """The bound on the error of a tile's entries, in its scaled units."""
+        norms = (2 * self.queries.half_norms[rows]).sqrt() * self.scale
+        return half_distance_error(norms, (2 * self.cloud.half_norms.max()).sqrt() * self.scale, self.cloud.dim, dtype)
+
+    def search_again(self, rows: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
+        """All that could be among the nearest of some queries, whose k-th is at most ``worst`` away, in float64."""
+        left = self.queries.block(rows, torch.float64).mul_(self.scale)
+        limit = worst / 2 * self.scale**2 * (1 + 1e-9) + self.error(rows, torch.float64)
+        found = []
+        for columns in slices(len(self.cloud), self.cloud.block_rows(torch.float64)):
+            row, column = (self.tile(rows, left, columns) <= limit[:, None]).nonzero(as_tuple=True)
+            column += columns.start
+            other = rows[row] != column if self.itself else torch.ones_like(row, dtype=torch.bool)
+            found.append(torch.stack([row[other], column[other]]))
+        return self.first(rows, *torch.cat(found, 1))
+
+    def first(self, rows: Tensor, row: Tensor, column: Tensor) -> tuple[Tensor, Tensor]:
+        """The ``k`` nearest for each of ``rows``, out of pairs of a position in ``rows`` and a point."""
+        distance = exact_distances(self.queries.points, self.cloud.points, rows[row], column)
+        order = column.argsort(stable=True)
+        order = order[distance[order].argsort(stable=True)]
+        order = order[row[order].argsort(stable=True)]
+        count = torch.bincount(row, minlength=len(rows))
+        chosen = order[(count.cumsum(0) - count)[:, None] + torch.arange(self.k, device=row.device)]
+        return column[chosen], distance[chosen]
