@@ -1,4 +1,4 @@
-"""Experiments, in torch: the exact empirical denoiser and the samplers that it drives. Nothing here knows the theory."""
+"""Experiments in torch: the exact empirical denoiser and the samplers it drives. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
 from .samplers import SamplerState, sample, sample_states
