@@ -45,8 +45,13 @@ def execute(
         kernel_name="python3",
         allow_errors=allow_errors,
         resources={"metadata": {"path": str(path.parent)}},
+        # Kernels log to the terminal; their warnings (that local connections are not encrypted) help no reader.
+        extra_arguments=["--log-level=ERROR"],
     )
-    client.execute(env=os.environ | (environment or {}))
+    variables = os.environ | (environment or {})
+    # The library of this checkout, installed or not, unless the caller puts another one before it.
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), str(ROOT)]))
+    client.execute(env=variables)
     return notebook
 
 

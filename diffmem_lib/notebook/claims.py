@@ -133,18 +133,18 @@ def identity(
         If the difference does not vanish, or a variant cannot be told from the truth.
     """
     left_entries, right_entries = _entries(left), _entries(right)
-    points = _random_points(id, [*left_entries, *right_entries], domain)
+    points = _random_points(id, [*left_entries, *right_entries, *_all_entries(wrong)], domain)
     concrete = _concrete_functions(id, [*left_entries, *right_entries])
-    left_values = [[_evaluate(concrete(a), point) for point in points] for a in left_entries]
+    left_values = [_evaluate(concrete(entry), points) for entry in left_entries]
 
     def judge(candidate: Any) -> _Judgement:
         entries = [concrete(entry) for entry in _entries(candidate)]
         if len(entries) != len(left_entries):
             return _Judgement(False, f"{len(entries)} entries against {len(left_entries)}")
         gap = max(
-            _relative_gap(value, _evaluate(entry, point))
+            _relative_gap(value, reference)
             for values, entry in zip(left_values, entries, strict=True)
-            for value, point in zip(values, points, strict=True)
+            for value, reference in zip(values, _evaluate(entry, points), strict=True)
         )
         return _Judgement(gap < mpmath.mpf(10) ** (15 - _DIGITS), f"off by {_short(gap)} relative")
 
@@ -192,11 +192,11 @@ def implementation(
     unknown = expression.free_symbols - set(arguments)
     if unknown:
         raise ValueError(f"arguments must name every symbol of the expression, missing {sorted(map(str, unknown))}")
-    points = _random_points(id, [expression, *arguments], domain)
+    points = _random_points(id, [expression, *arguments, *_all_entries(wrong)], domain)
     values = [_finite(function(*(_argument(symbol, point) for symbol in arguments)), "function") for point in points]
 
     def judge(candidate: Any) -> _Judgement:
-        gap = max(_relative_gap(value, _evaluate(candidate, p)) for value, p in zip(values, points, strict=True))
+        gap = max(_relative_gap(a, b) for a, b in zip(values, _evaluate(candidate, points), strict=True))
         return _Judgement(gap <= tolerance, f"off by {_short(gap)} relative")
 
     judgement = judge(expression)
@@ -491,6 +491,10 @@ def _entries(expression: Any) -> list[sympy.Expr]:
     return [sympy.sympify(expression)]
 
 
+def _all_entries(variants: Mapping[str, Any]) -> list[sympy.Expr]:
+    return [entry for variant in variants.values() for entry in _entries(variant)]
+
+
 def _random_points(
     id: str, expressions: Sequence[sympy.Basic], domain: Mapping[sympy.Symbol, tuple[float, float]] | None
 ) -> list[dict[sympy.Symbol, sympy.Number]]:
@@ -536,9 +540,35 @@ def _argument(symbol: sympy.Symbol, point: Mapping[sympy.Symbol, sympy.Number]) 
     return int(point[symbol]) if symbol.is_integer else float(point[symbol])
 
 
-def _evaluate(expression: Any, point: Mapping[sympy.Symbol, sympy.Number]) -> mpmath.mpc:
-    """The expression in 50-digit arithmetic at a point."""
-    value = sympy.sympify(expression).subs(point).evalf(_DIGITS, maxn=1000)
+def _evaluate(expression: Any, points: Sequence[Mapping[sympy.Symbol, sympy.Number]]) -> list[mpmath.mpc]:
+    """The expression in 50-digit arithmetic at each point."""
+    expression = sympy.sympify(expression)
+    symbols = list(points[0])
+    # Compiled arithmetic is fast but does not watch its precision: it gets 100 digits more than are asked for.
+    # What mpmath would have to integrate or sum is left to SymPy, which does watch it.
+    if expression.has(sympy.Integral, sympy.Sum, sympy.Product, sympy.Derivative, sympy.Limit):
+        values = [_by_sympy(expression, point) for point in points]
+    else:
+        function = sympy.lambdify(symbols, expression, "mpmath")
+        values = []
+        for point in points:
+            with mpmath.workdps(_DIGITS + 100):
+                try:
+                    values.append(mpmath.mpmathify(function(*(_exact(point[symbol]) for symbol in symbols))))
+                except (TypeError, NameError, AttributeError, ZeroDivisionError):  # a function mpmath does not know
+                    values.append(_by_sympy(expression, point))
+    for value in values:
+        if not mpmath.isfinite(value):
+            raise ValueError(f"an expression must evaluate to a finite number, got {value} from {_compact(expression)}")
+    return values
+
+
+def _exact(number: sympy.Number) -> mpmath.mpf:
+    return mpmath.mpf(number.p) / number.q
+
+
+def _by_sympy(expression: sympy.Expr, point: Mapping[sympy.Symbol, sympy.Number]) -> mpmath.mpc:
+    value = expression.subs(point).evalf(_DIGITS, maxn=1000)
     if not value.is_number or value.has(sympy.nan, sympy.zoo):
         raise ValueError(f"an expression must evaluate to a finite number, got {value} from {_compact(expression)}")
     with mpmath.workdps(_DIGITS):
@@ -557,6 +587,7 @@ def _simplified(expression: sympy.Expr, simplifier: Callable[[sympy.Expr], sympy
         return sympy.sympify(simplifier(expression))
     steps: tuple[Callable[[sympy.Expr], sympy.Expr], ...] = (
         sympy.expand,
+        lambda e: sympy.expand(sympy.numer(sympy.together(e))),
         lambda e: sympy.factor(sympy.together(e)),
         sympy.simplify,
         lambda e: sympy.simplify(sympy.expand_log(sympy.expand(e), force=True)),
