@@ -184,10 +184,10 @@ class Gaussian(GaussianMixture):
 
     def __init__(self, mean: Tensor, covariance: Tensor | float) -> None:
         mean = _tensors.floating(mean, "mean", shape=("d",))
-        if isinstance(covariance, Tensor) and covariance.ndim > 0:
-            covariance = _tensors.floating(covariance, "covariance", shape=(len(mean), len(mean)))
-        else:
+        if not isinstance(covariance, Tensor):
             covariance = mean.new_tensor(_checks.number(covariance, "covariance", low=0))
+        shape = () if covariance.ndim == 0 else (len(mean), len(mean))
+        covariance = _tensors.floating(covariance, "covariance", shape=shape)
         self._set_up(torch.ones_like(mean[:1]), mean[None], covariance[None], "covariance")
 
 

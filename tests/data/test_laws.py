@@ -335,6 +335,8 @@ def test_sample_refuses(law):
         ("covariance", (torch.zeros(2), -torch.eye(2))),
         ("covariance", (torch.zeros(2), tensor([[1.0, 0.0], [0.0, -1e-8]]))),
         ("covariance", (torch.zeros(2), -1.0)),
+        ("covariance", (torch.zeros(2), torch.tensor(-1.0))),
+        ("covariance", (torch.zeros(2), torch.tensor(1))),
         ("covariance", (torch.zeros(2), math.nan)),
         ("covariance", (torch.zeros(2), math.inf)),
         ("covariance", (torch.zeros(2), None)),
