@@ -35,8 +35,7 @@ help: ## this list
 	@touch $@
 
 book: $(call environment,book) ## execute every chapter and build the HTML book
-	@$(PYTHON) -m jupyter_book build . --toc book/_toc.yml -W -n --keep-going -q
-	@echo "the book is at $(ROOT)/_build/html/index.html"
+	@$(PYTHON) book/build.py
 
 lint: $(call environment,test) ## ruff
 	$(PYTHON) -m ruff check .

@@ -26,7 +26,6 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
         "language_info": {"name": "python"},
     }
     for cell in notebook.cells:
-        cell.metadata.pop("execution", None)
         for output in cell.get("outputs", []):
             output.get("metadata", {}).get("diffmem_claim", {}).pop("seconds", None)
 
@@ -44,6 +43,7 @@ def execute(
         timeout=timeout,
         kernel_name="python3",
         allow_errors=allow_errors,
+        record_timing=False,
         resources={"metadata": {"path": str(path.parent)}},
         # Kernels log to the terminal; their warnings (that local connections are not encrypted) help no reader.
         extra_arguments=["--log-level=ERROR"],

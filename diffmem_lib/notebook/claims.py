@@ -383,17 +383,17 @@ def order(
     if not 0 < alpha <= 1e-4:
         raise ValueError(f"alpha must be in (0, 1e-4], got {alpha}")
 
-    def statistics(sample: Sequence[float]) -> tuple[float, float, float]:
-        (mean,), (error,), dof = _replica_means(sample)
-        p_value = _student_tail(mean / error, dof)
-        return mean, p_value, mean / (error * math.sqrt(dof + 1))
+    def statistics(sample: Sequence[float]) -> tuple[float, float, int, float, float]:
+        (mean,), (error,), dof = _replica_means(sample, constant=True)
+        if error == 0:  # no spread, no t-test: the sign test remains
+            return mean, error, dof, (0.5 ** (dof + 1) if mean > 0 else 1.0), math.copysign(math.inf, mean)
+        return mean, error, dof, _student_tail(mean / error, dof), mean / (error * math.sqrt(dof + 1))
 
     def judge(sample: Sequence[float]) -> _Judgement:
-        _, p_value, effect = statistics(sample)
+        *_, p_value, effect = statistics(sample)
         return _Judgement(p_value <= alpha, f"p = {p_value:.1g}, effect size {effect:.2g}")
 
-    mean, p_value, effect = statistics(replicas)
-    (_,), (error,), dof = _replica_means(replicas)
+    mean, error, dof, p_value, effect = statistics(replicas)
     return _register(
         kind="order",
         id=id,
@@ -636,8 +636,8 @@ def _scale(prediction: float, scale: float | None) -> float:
     return size
 
 
-def _replica_means(replicas: Any) -> tuple[list[float], list[float], int]:
-    """Means, standard errors and degrees of freedom of replicas (R,) or (R, k)."""
+def _replica_means(replicas: Any, constant: bool = False) -> tuple[list[float], list[float], int]:
+    """Means, standard errors and degrees of freedom of replicas (R,) or (R, k); equal ones only if ``constant``."""
     rows = [_numbers(row, "replicas") for row in replicas]
     if len(rows) < _MIN_REPLICAS:
         raise ValueError(f"replicas must be at least {_MIN_REPLICAS}, got {len(rows)}")
@@ -649,7 +649,7 @@ def _replica_means(replicas: Any) -> tuple[list[float], list[float], int]:
         math.fsum((x - mean) ** 2 for x in column) / (len(column) - 1)
         for column, mean in zip(columns, means, strict=True)
     ]
-    if any(variance == 0 for variance in variances):
+    if not constant and any(variance == 0 for variance in variances):
         raise ValueError("replicas must differ from one another: without spread there is no standard error")
     return means, [math.sqrt(variance / len(rows)) for variance in variances], len(rows) - 1
 
@@ -757,6 +757,8 @@ def _rounded(value: float, error: float) -> str:
 
 def _with_error(value: float, error: float) -> str:
     """The usual notation: 0.0969(4) is 0.0969 with standard error .0004."""
+    if error == 0:
+        return f"{value:.3g}"
     places = _decimals(error)
     if places > 12:
         return f"{value:.3g}({error:.1g})"

@@ -207,6 +207,11 @@ class TestOrder:
         with pytest.raises(claims.ClaimRefused, match="cannot tell"):
             claims.order("more", "s", sample, wrong={"same": sample})
 
+    def test_without_spread_the_signs_decide(self):
+        claims.order("more", "s", [0.3] * 20, wrong={"less": [-0.3] * 20, "none": [0.0] * 20})
+        with pytest.raises(claims.ClaimRefused, match=r"p = 0\.004"):
+            claims.order("more", "s", [0.3] * 8, wrong={"less": [-0.3] * 8})
+
     def test_p_value_is_students(self):
         sample = normal(0.7, 1, 20)
         claim = claims.order("more", "s", [v + 1 for v in sample], wrong={"reversed": [-v for v in sample]})

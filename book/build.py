@@ -1,0 +1,123 @@
+"""Execute the chapters through a cache, generate the page of results from what they claimed, then build the HTML book.
+
+    python book/build.py
+
+MyST-NB reads the executed notebooks from the same cache, which knows a notebook by its code alone; here it is also
+keyed on the library's content, so that a change in ``diffmem_lib`` is never hidden behind an old result.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import nbformat
+from execute import CHAPTERS, ROOT, execute, last_line
+from jupyter_cache import get_cache
+from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
+from nbclient.exceptions import CellExecutionError
+from results import results_page
+
+BUILD = ROOT / "_build"
+CACHE = BUILD / ".jupyter_cache"
+RESULTS = ROOT / "book" / "results.md"
+JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
+
+
+class ChaptersFailed(Exception):
+    """At least one chapter does not hold; the message says which, and by how much."""
+
+
+def library_key() -> str:
+    """A hash of everything but its own code that a chapter's outputs depend on."""
+    digest = hashlib.sha256()
+    sources = [*sorted((ROOT / "diffmem_lib").rglob("*.py")), *sorted((CHAPTERS / "stored").glob("*"))]
+    for path in [*sources, ROOT / "constraints.txt"]:
+        if path.is_file():
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    for variable in ("DIFFMEM_SEED", "DIFFMEM_SCALE"):
+        digest.update(f"{variable}={os.environ.get(variable)}\0".encode())
+    return digest.hexdigest()
+
+
+def open_cache(path: Path = CACHE) -> JupyterCacheAbstract:
+    """The cache of executed notebooks, emptied if the library has changed since it was filled."""
+    key_file, key = path / "library-key", library_key()
+    if not key_file.is_file() or key_file.read_text() != key:
+        shutil.rmtree(path, ignore_errors=True)
+        path.mkdir(parents=True)
+        key_file.write_text(key)
+    return get_cache(str(path))
+
+
+def cached(cache: JupyterCacheAbstract, path: Path) -> tuple[nbformat.NotebookNode, float] | None:
+    """A chapter with its cached outputs, and the seconds that they took; None if it is not in the cache."""
+    try:
+        key, notebook = cache.merge_match_into_notebook(nbformat.read(path, as_version=4))
+    except KeyError:
+        return None
+    return notebook, cache.get_cache_record(key).data["execution_seconds"]
+
+
+def _timed(path: Path) -> tuple[nbformat.NotebookNode, float]:
+    start = time.perf_counter()
+    # One thread a kernel: the chapters already fill the cores.
+    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
+
+
+def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
+    """Execute what the cache lacks, one kernel a core, and say so as each is done; all are tried before any fails."""
+    failures = []
+    with ThreadPoolExecutor(max_workers=os.cpu_count() or 1) as pool:
+        runs = {pool.submit(_timed, path): path for path in paths}
+        for number, run in enumerate(as_completed(runs), 1):
+            path = runs[run]
+            try:
+                notebook, seconds = run.result()
+            except CellExecutionError as error:
+                failures.append(f"{path.relative_to(ROOT)}: {last_line(error)}")
+                print(f"  [{number}/{len(paths)}] {path.stem}: FAILED", flush=True)
+                continue
+            bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})
+            cache.cache_notebook_bundle(bundle, check_validity=False, overwrite=True)
+            print(f"  [{number}/{len(paths)}] {path.stem}: {seconds:.0f} s", flush=True)
+    if failures:
+        raise ChaptersFailed("\n".join(failures))
+
+
+def run_chapters() -> None:
+    """Bring the cache up to date and write the page of results from it."""
+    cache = open_cache()
+    chapters = sorted(CHAPTERS.glob("*.ipynb"))
+    missing = [path for path in chapters if cached(cache, path) is None]
+    if missing:
+        print(f"executing {len(missing)} of {len(chapters)} chapters", flush=True)
+        execute_missing(cache, missing)
+    page = results_page({path.stem: cached(cache, path) for path in chapters})
+    if not RESULTS.is_file() or RESULTS.read_text() != page:
+        RESULTS.write_text(page)
+
+
+def main() -> int:
+    try:
+        run_chapters()
+    except ChaptersFailed as error:
+        print(f"error: the book is not built, since it does not hold:\n{error}", file=sys.stderr)
+        return 1
+    options = ["build", str(ROOT), "--toc", str(ROOT / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "-q"]
+    status = subprocess.run([sys.executable, "-c", JUPYTER_BOOK, *options], stdout=subprocess.PIPE, text=True)
+    if status.returncode:
+        print(status.stdout, file=sys.stderr)
+        return status.returncode
+    print(f"the book is at {BUILD / 'html' / 'index.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
