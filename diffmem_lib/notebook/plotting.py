@@ -34,6 +34,7 @@ def figure(
     rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 3.9, **options: Any
 ) -> tuple[Figure, Any]:
     """``plt.subplots`` in the book's style, opaque white so that it can be read on a dark page; sizes in inches."""
+    plt.draw_if_interactive()  # loads the backend, whose interactive mode the context would take back on leaving
     with plt.rc_context(_STYLE):
         return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
 

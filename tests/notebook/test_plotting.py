@@ -1,8 +1,12 @@
 """Figures: opaque, in the palette, error bars of two standard errors, and no global default changed."""
 
+import os
+
 import matplotlib as mpl
+import nbformat
 import numpy as np
 import pytest
+from nbclient import NotebookClient
 
 mpl.use("agg")
 from diffmem_lib.notebook import plotting
@@ -42,3 +46,17 @@ def test_gallery():
     shown = [a.images[0].get_array() for a in fig.axes if a.images]
     assert len(fig.axes) == 6
     np.testing.assert_array_equal(np.stack(shown).reshape(5, 6), images)
+
+
+def test_every_figure_of_a_notebook_is_shown():
+    # The first figure loads the notebook's backend; its interactive mode must outlive the style.
+    notebook = nbformat.v4.new_notebook(
+        cells=[
+            nbformat.v4.new_code_cell("from diffmem_lib.notebook import plotting\nplotting.figure()[1].plot([1, 2]);"),
+            nbformat.v4.new_code_cell("plotting.figure()[1].plot([2, 1]);"),
+        ]
+    )
+    environment = {name: value for name, value in os.environ.items() if name != "MPLBACKEND"}
+    NotebookClient(notebook, kernel_name="python3", extra_arguments=["--log-level=ERROR"]).execute(env=environment)
+    for cell in notebook.cells:
+        assert [set(output.data) for output in cell.outputs] == [{"image/png", "text/plain"}]
