@@ -65,11 +65,11 @@ def gallery(images: Any, shape: tuple[int, int], rows: int, labels: list[str] | 
     """Grey images (n, h·w) in [−1, 1] on a grid of ``rows`` rows, filled row by row; ``labels`` name the rows."""
     values = np.asarray(images, dtype=float)
     columns = -(-len(values) // rows)
-    fig, grid = figure(rows, columns, width=0.62 * columns + 0.9, height=0.66 * rows, squeeze=False)
+    fig, grid = figure(rows, columns, width=0.5 * columns + 0.9, height=0.54 * rows, squeeze=False)
     for axes in grid.flat:
         axes.axis("off")
     for axes, image in zip(grid.flat, values, strict=False):
-        axes.imshow(image.reshape(shape), cmap="gray", vmin=-1, vmax=1)
+        axes.imshow(image.reshape(shape), cmap="gray", vmin=-1, vmax=1, interpolation="nearest")
     for row, label in enumerate(labels or []):
         grid[row, 0].text(-0.15, 0.5, label, transform=grid[row, 0].transAxes, ha="right", va="center", fontsize=9)
     return fig
