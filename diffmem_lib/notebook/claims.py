@@ -81,6 +81,9 @@ class Claim:
     tier: str
     seconds: float
 
+    def _ipython_display_(self) -> None:
+        """Nothing: a claim at the end of a cell has already printed its line."""
+
 
 @dataclass(frozen=True)
 class _Judgement:

@@ -1,0 +1,127 @@
+"""Every chapter is committed executed, complete, small and free of traces of the machine that ran it."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from results import METADATA_KEY, claims_of
+
+CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
+COLAB = "diffmem[book] @ git+{address}"
+MACHINE_PATH = re.compile(r"(?<![\w.:/])/(home|root|work|tmp|Users|mnt|opt|usr|var)/|[A-Z]:\\\\")
+
+pytestmark = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+
+
+def read(path):
+    return nbformat.read(path, as_version=4)
+
+
+def code_cells(path):
+    return [cell for cell in read(path).cells if cell.cell_type == "code"]
+
+
+def tags(cell):
+    return cell.metadata.get("tags", [])
+
+
+def test_is_a_valid_notebook_with_stable_ids(path):
+    notebook = read(path)
+    nbformat.validate(notebook)
+    ids = [cell.id for cell in notebook.cells]
+    assert len(set(ids)) == len(ids)
+    assert not [i for i in ids if re.fullmatch(r"[0-9a-f]{8}(-.*)?", i)], "an id drawn at random says nothing"
+
+
+def test_is_executed_from_top_to_bottom(path):
+    counts = [cell.execution_count for cell in code_cells(path)]
+    assert counts == list(range(1, len(counts) + 1))
+
+
+def test_tagged_cells_hold_outputs(path):
+    """nbval passes vacuously where nothing is stored."""
+    checked = [cell for cell in code_cells(path) if "nbval-check-output" in tags(cell)]
+    assert checked
+    assert not [cell.id for cell in checked if not cell.outputs]
+
+
+def test_every_claim_is_compared(path):
+    for cell in code_cells(path):
+        if any(METADATA_KEY in output.get("metadata", {}) for output in cell.outputs):
+            assert "nbval-check-output" in tags(cell), cell.id
+
+
+def test_claims_have_ids_of_their_own_and_hold(path):
+    claims = claims_of(read(path))
+    assert claims
+    assert len({claim["id"] for claim in claims}) == len(claims)
+    assert {claim["verdict"] for claim in claims} == {"holds"}
+    assert all(claim["variants"] for claim in claims)
+
+
+def test_no_output_is_an_error_or_on_stderr(path):
+    for cell in code_cells(path):
+        for output in cell.outputs:
+            assert output.output_type != "error", cell.id
+            assert output.get("name") != "stderr", cell.id
+
+
+def test_names_no_path_of_a_machine(path):
+    for cell in read(path).cells:
+        text = cell.source + json.dumps(cell.get("outputs", []))
+        assert not MACHINE_PATH.search(re.sub(r'"image/png": "[^"]*"|base64,[\w+/=]*', "", text)), cell.id
+
+
+def test_every_figure_has_alt_text_and_caption(path):
+    for cell in code_cells(path):
+        if any("image/png" in output.get("data", {}) for output in cell.outputs):
+            shown = cell.metadata.get("mystnb", {})
+            assert len(shown.get("image", {}).get("alt", "")) > 40, cell.id
+            assert len(shown.get("figure", {}).get("caption", "")) > 40, cell.id
+            assert re.fullmatch(r"fig-[a-z0-9-]+", shown["figure"]["name"]), cell.id
+        for output in cell.outputs:
+            for image in re.findall(r"<img[^>]*>", output.get("data", {}).get("text/html", "")):
+                assert re.search(r'alt="[^"]{40,}"', image), cell.id
+
+
+def test_a_cell_that_names_a_figure_draws_one(path):
+    for cell in code_cells(path):
+        if "mystnb" in cell.metadata:
+            assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.id
+
+
+def test_is_small(path):
+    assert path.stat().st_size < 400_000
+
+
+def test_derivations_import_sympy_only(path):
+    """Cells tagged sympy run where nothing else is, in their order."""
+    allowed = {"sympy", "mpmath", "diffmem_lib.notebook", "diffmem_lib.notebook.symbolic"}
+    derivation = "\n".join(cell.source for cell in code_cells(path) if "sympy" in tags(cell))
+    imported = re.findall(r"^(?:from|import) ([\w.]+)", derivation, flags=re.MULTILINE)
+    assert set(imported) <= allowed
+    assert "torch" not in derivation
+    assert "np." not in derivation
+
+
+def test_starts_on_colab(path):
+    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+    assert COLAB.format(address=address) in code_cells(path)[0].source
+
+
+def test_has_the_sections_of_a_chapter(path):
+    text = "\n".join(cell.source for cell in read(path).cells if cell.cell_type == "markdown")
+    assert "| You need |" in text
+    assert len(re.findall(r"^[`:]{3,}\{exercise\}", text, flags=re.MULTILINE)) >= 3
+    assert re.search(r"[`:]{3,}\{prf:(theorem|proposition)\}", text)
+    for heading in ("Where it stops being true", "Exercises", "To remember", "Further reading"):
+        assert re.search(rf"^## {heading}", text, flags=re.MULTILINE), heading
+
+
+def test_is_in_the_table_of_contents(path):
+    toc = (ROOT / "book" / "_toc.yml").read_text()
+    assert f"chapters/{Path(path).stem}\n" in toc

@@ -1,0 +1,122 @@
+"""A stored result that was tampered with, and a formula with an error in it, are refused."""
+
+import datetime
+import json
+import os
+import random
+import re
+import subprocess
+import sys
+
+import mutants
+import nbformat
+import pytest
+from conftest import ROOT
+from execute import CHAPTERS
+
+FIRST = CHAPTERS / "perfect_denoiser.ipynb"
+#: The parts of the book; from each, one mutant is drawn a day.
+PARTS = {
+    "foundations": ["posterior"],
+}
+#: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
+TWEEDIE = {
+    "score of a law": ("data/laws.py", "-1 / variances)", "1 / variances)"),
+    "posterior mean of a law": ("data/laws.py", "self._eigenvalues / variances)", "-self._eigenvalues / variances)"),
+    "score of the empirical law": ("simulation/denoiser.py", "sums.mean - sums.queries", "sums.queries - sums.mean"),
+}
+
+
+def nbval(path):
+    """Run nbval on one notebook as `make test` does."""
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--rootdir", str(path.parent), "--nbval-lax"]
+    options = ["--nbval-current-env", "--nbval-cell-timeout=180", str(path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *options], capture_output=True, text=True, cwd=path.parent, env=environment)
+
+
+@pytest.fixture
+def small_chapter(tmp_path):
+    """The derivations of the first chapter with their stored outputs, without its simulations."""
+    notebook = nbformat.read(FIRST, as_version=4)
+    head = nbformat.v4.new_code_cell(
+        "import sympy as sp\nfrom diffmem_lib.notebook import claims\n"
+        "from diffmem_lib.notebook.symbolic import gaussian_density, gaussian_expectation, show",
+        id="head",
+    )
+    notebook.cells = [head, *(c for c in notebook.cells if "sympy" in c.metadata.get("tags", []))]
+    path = tmp_path / "chapter.ipynb"
+    nbformat.write(notebook, path)
+    return path
+
+
+def test_stored_outputs_are_compared(small_chapter):
+    result = nbval(small_chapter)
+    assert result.returncode == 0, result.stdout
+
+
+def test_a_tampered_output_is_refused(small_chapter):
+    text = small_chapter.read_text()
+    tampered = re.sub(r"PASS  the Jacobian of the denoiser", "PASS  the Jacobian of the sampler", text)
+    assert tampered != text
+    small_chapter.write_text(tampered)
+    result = nbval(small_chapter)
+    assert result.returncode == 1
+    assert "1 failed" in result.stdout
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_a_mutant_drawn_at_random_is_refused(part):
+    """One error a day in each part of the book; `make mutants` tries them all."""
+    rng = random.Random(f"{part} {datetime.date.today()}")
+    drawn = rng.choice([m for name in PARTS[part] for m in mutants.mutants_of(mutants.THEORY / f"{name}.py")])
+    assert mutants.caught(drawn), f"survives: {drawn}"
+
+
+def test_every_module_of_theory_belongs_to_a_part_and_has_a_chapter():
+    modules = {path.stem for path in mutants.THEORY.glob("*.py")} - {"__init__"}
+    assert modules == {name for names in PARTS.values() for name in names}
+    for name in modules:
+        assert mutants.chapters_of(mutants.THEORY / f"{name}.py"), name
+
+
+@pytest.mark.parametrize("where", TWEEDIE)
+def test_a_wrong_sign_in_tweedies_formula_in_the_library_is_refused(where):
+    name, right, wrong = TWEEDIE[where]
+    path = ROOT / "diffmem_lib" / name
+    source = path.read_text()
+    assert source.count(right) == 1
+    refusal = mutants.refusal(path, source.replace(right, wrong), FIRST)
+    assert refusal is not None
+    assert "ClaimRefused" in refusal
+
+
+def test_a_wrong_sign_in_tweedies_formula_in_the_chapter_is_refused(tmp_path):
+    source = FIRST.read_text()
+    right = json.dumps("tweedie = y + sigma**2 * sp.diff(sp.log(p_noisy), y)")[1:-1]
+    assert source.count(right) == 1
+    planted = tmp_path / "planted.ipynb"
+    planted.write_text(source.replace(right, right.replace("y + sigma", "y - sigma")))
+    module = mutants.THEORY / "posterior.py"
+    assert "ClaimRefused" in mutants.refusal(module, module.read_text(), planted)
+
+
+def test_formulas_are_found_and_checks_left_alone(tmp_path):
+    module = tmp_path / "toy.py"
+    module.write_text(
+        "def f(x, n=3):\n"
+        "    x = _checks.number(x, 'x', low=0)\n"
+        "    if x > 7:\n"
+        "        raise ValueError(f'{x + 1}')\n"
+        "    start = 10 * x  # numerics\n"
+        "    return -x ** 2 + n / 3\n"
+    )
+    changes = [m.source.splitlines()[-1].strip() for m in mutants.mutants_of(module)]
+    assert changes == [
+        "return -x ** 2 - n / 3",
+        "return x ** 2 + n / 3",
+        "return -(x * 2) + n / 3",
+        "return -x ** 4 + n / 3",
+        "return -x ** 2 + n * 3",
+        "return -x ** 2 + n / 6",
+    ]

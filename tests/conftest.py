@@ -1,0 +1,57 @@
+"""What all tests share: a strict account of skips, and the built book."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+REQUIRE_BROWSER = os.environ.get("REQUIRE_BROWSER") == "1"
+
+#: Reasons for which a test may be skipped although REQUIRE_BROWSER=1 says that everything must run.
+ALLOWED_SKIPS = ("needs a CUDA device",)
+_skipped: list[str] = []
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    if report.skipped and not hasattr(report, "wasxfail"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if not any(allowed in reason for allowed in ALLOWED_SKIPS):
+            _skipped.append(f"{report.nodeid}: {reason}")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if REQUIRE_BROWSER and _skipped:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    if REQUIRE_BROWSER and _skipped:
+        terminalreporter.write_line("error: with REQUIRE_BROWSER=1 no test may be skipped for these reasons:", red=True)
+        for line in _skipped:
+            terminalreporter.write_line(f"  {line}")
+
+
+@pytest.fixture(scope="session")
+def site() -> Path:
+    """The folder of the built book, brought up to date; what is up to date is not built again."""
+    command = [sys.executable, str(ROOT / "book" / "build.py")]
+    built = subprocess.run(command, capture_output=True, text=True)
+    assert built.returncode == 0, built.stdout + built.stderr
+    return ROOT / "_build" / "html"
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of a Chromium; without one the test is skipped, or fails if REQUIRE_BROWSER=1."""
+    names = [os.environ.get("CHROMIUM"), "chromium", "chromium-browser", "google-chrome", "google-chrome-stable"]
+    found = next((path for path in map(shutil.which, filter(None, names)) if path), None)
+    if found is None:
+        message = "no Chromium found: install one or name it in CHROMIUM"
+        pytest.fail(message) if REQUIRE_BROWSER else pytest.skip(message)
+    return found
