@@ -34,16 +34,22 @@ class ChaptersFailed(Exception):
     """At least one chapter does not hold; the message says which, and by how much."""
 
 
-def library_key() -> str:
-    """A hash of everything but its own code that a chapter's outputs depend on."""
+def _hash(paths: list[Path]) -> str:
     digest = hashlib.sha256()
-    sources = [*sorted((ROOT / "diffmem_lib").rglob("*.py")), *sorted((CHAPTERS / "stored").glob("*"))]
-    for path in [*sources, ROOT / "constraints.txt"]:
-        if path.is_file():
-            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
-    for variable in ("DIFFMEM_SEED", "DIFFMEM_SCALE"):
-        digest.update(f"{variable}={os.environ.get(variable)}\0".encode())
+    for path in sorted(filter(Path.is_file, paths)):
+        digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
     return digest.hexdigest()
+
+
+def library_key() -> str:
+    """What identifies everything but its own code that a chapter's outputs depend on."""
+    sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
+    return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
+
+
+def site_key() -> str:
+    """What identifies everything but their own sources that the pages depend on: also style, scripts and extensions."""
+    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *(ROOT / "book" / "_ext").glob("*.py")])
 
 
 def open_cache(path: Path = CACHE) -> JupyterCacheAbstract:

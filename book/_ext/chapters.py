@@ -11,9 +11,9 @@ from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from build import ChaptersFailed, library_key, run_chapters
+from build import ChaptersFailed, run_chapters, site_key
 
-KEY_FILE = "library-key"
+KEY_FILE = "site-key"
 
 
 def execute_first(app: Sphinx, config: Config) -> None:
@@ -23,16 +23,16 @@ def execute_first(app: Sphinx, config: Config) -> None:
         raise SphinxError(f"the book does not hold:\n{error}") from None
 
 
-def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> list[str]:
-    """After a change in the library every chapter is read anew, although its own source is the same."""
-    key_file, key = Path(app.doctreedir) / KEY_FILE, library_key()
+def outdated(app: Sphinx, env: BuildEnvironment, added: set[str], changed: set[str], removed: set[str]) -> set[str]:
+    """After a change in the library or the style every page is made anew, although its own source is the same."""
+    key_file, key = Path(app.doctreedir) / KEY_FILE, site_key()
     fresh = not key_file.is_file() or key_file.read_text() != key
-    return [name for name in env.found_docs if name.startswith("chapters/")] if fresh else []
+    return env.found_docs if fresh else set()
 
 
 def remember(app: Sphinx, error: Exception | None) -> None:
     if error is None:
-        (Path(app.doctreedir) / KEY_FILE).write_text(library_key())
+        (Path(app.doctreedir) / KEY_FILE).write_text(site_key())
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

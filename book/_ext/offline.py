@@ -12,8 +12,13 @@ from sphinx.config import Config
 
 # The full bundle: the smaller tex-svg.js loads further parts on demand, which a browser refuses for a page from disk.
 BUNDLE = "tex-svg-full.js"
-# The theme preloads fonts with a cross-origin request, which a browser refuses for a page from disk.
-PRELOAD = re.compile(r'<link rel="preload" as="font"[^>]*>\s*')
+# The theme preloads fonts with a cross-origin request, which a browser refuses for a page from disk, and it declares
+# the constants of a service for live code that this book does not use, on some pages twice, which is an error.
+UNWANTED = re.compile(
+    r'<link rel="preload" as="font"[^>]*>\s*'
+    r"|<script>const THEBE_JS_URL.*?</script>\s*"
+    r'|<script[^>]*src="[^"]*sphinx-thebe\.js[^"]*"></script>\s*'
+)
 
 
 def configure(app: Sphinx, config: Config) -> None:
@@ -31,17 +36,17 @@ def copy_mathjax(app: Sphinx) -> None:
     shutil.copyfile(str(source), target / BUNDLE)
 
 
-def drop_preloads(app: Sphinx, error: Exception | None) -> None:
+def drop_unwanted(app: Sphinx, error: Exception | None) -> None:
     if error is not None or app.builder.format != "html":
         return
     for page in Path(app.outdir).rglob("*.html"):
         text = page.read_text(encoding="utf-8")
-        if PRELOAD.search(text):
-            page.write_text(PRELOAD.sub("", text), encoding="utf-8")
+        if UNWANTED.search(text):
+            page.write_text(UNWANTED.sub("", text), encoding="utf-8")
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
     app.connect("config-inited", configure)
     app.connect("builder-inited", copy_mathjax)
-    app.connect("build-finished", drop_preloads)
+    app.connect("build-finished", drop_unwanted)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,130 @@
+"""The built book in a real browser, from disk, with the network shut."""
+
+import functools
+import http.server
+import threading
+
+import pytest
+from conftest import ROOT
+from playwright.sync_api import sync_playwright
+
+pytestmark = pytest.mark.browser
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+    "--disable-component-update --disable-sync"
+)
+CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
+PAGES = [
+    *(f"chapters/{name}.html" for name in CHAPTERS),
+    *(f"{p.relative_to(ROOT).with_suffix('.html')}" for p in sorted((ROOT / "book").rglob("*.md"))),
+    "book/results.html",
+]
+PHONE = {"width": 390, "height": 844}
+
+
+@pytest.fixture(scope="module")
+def browser(chromium):
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield browser
+        browser.close()
+
+
+class Visit:
+    """An open page that remembers what went wrong on it."""
+
+    def __init__(self, browser, url, **options):
+        self.context = browser.new_context(offline=True, **options)
+        self.page = self.context.new_page()
+        self.errors, self.requests = [], []
+        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("request", lambda r: self.requests.append(r.url))
+        self.page.goto(url)
+        # MathJax has rendered everything once its promise is kept.
+        self.page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => null) : null")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.context.close()
+
+    def left_the_site(self):
+        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_from_disk(browser, site, name):
+    """Every formula rendered, no error on the console, no request leaves."""
+    with Visit(browser, f"file://{site / name}") as visit:
+        formulas = visit.page.locator(".math").count()
+        assert visit.page.locator(".math mjx-container").count() >= formulas
+        assert visit.page.locator("mjx-merror, [data-mjx-error]").count() == 0
+        assert "\\(" not in visit.page.locator("main").inner_text().replace("\\(\\)", "")
+        assert visit.errors == []
+        assert visit.left_the_site() == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("mode", ["light", "dark"])
+def test_a_page_on_a_phone(browser, site, name, mode):
+    """Nothing scrolls sideways; text stands out from its background in both modes."""
+    with Visit(browser, f"file://{site / name}", viewport=PHONE, color_scheme=mode) as visit:
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+        assert visit.page.evaluate("document.documentElement.dataset.theme") == mode
+        contrast = visit.page.evaluate(
+            """() => {
+                const level = c => { const v = c.match(/[\\d.]+/g).slice(0, 3).map(Number).map(u => u / 255)
+                    .map(u => u <= .03928 ? u / 12.92 : ((u + .055) / 1.055) ** 2.4);
+                    return .2126 * v[0] + .7152 * v[1] + .0722 * v[2]; };
+                const text = level(getComputedStyle(document.querySelector('article p, article h1')).color);
+                const back = level(getComputedStyle(document.body).backgroundColor);
+                return (Math.max(text, back) + .05) / (Math.min(text, back) + .05); }"""
+        )
+        assert contrast > 7
+
+
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_buttons_can_be_seen(browser, site, name):
+    with Visit(browser, f"file://{site}/chapters/{name}.html", viewport={"width": 1200, "height": 900}) as visit:
+        for label in ("Launch interactive content", "Source repositories", "Download this page", "Fullscreen mode"):
+            assert visit.page.locator(f"[aria-label='{label}'], [title='{label}']").first.is_visible(), label
+
+
+def test_search_from_disk(browser, site):
+    with Visit(browser, f"file://{site}/search.html?q=participation") as visit:
+        visit.page.wait_for_selector("#search-results li a", timeout=20_000)
+        links = visit.page.locator("#search-results li a").evaluate_all("links => links.map(link => link.href)")
+        assert any("perfect_denoiser" in link for link in links), links
+        assert visit.left_the_site() == []
+
+
+def test_search_served(browser, site):
+    handler = functools.partial(Quiet, directory=str(site))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{server.server_port}"
+        context = browser.new_context()
+        page = context.new_page()
+        page.goto(f"{address}/search.html?q=participation")
+        page.wait_for_selector("#search-results li a", timeout=20_000)
+        page.locator("#search-results li a").first.click()
+        page.wait_for_load_state()
+        assert page.locator("article h1").count() == 1
+        context.close()
+        server.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    def log_message(self, *_):
+        """No line for each request."""
+
+
+def test_the_first_page_leads_to_the_book(browser, site):
+    context = browser.new_context(offline=True)
+    page = context.new_page()
+    page.goto(f"file://{site / 'index.html'}", wait_until="commit")
+    page.wait_for_url("**/book/intro.html")
+    assert "memorize" in page.locator("article h1").inner_text()
+    context.close()

@@ -1,0 +1,114 @@
+"""The built book, read as files: links, anchors, buttons, results."""
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urldefrag
+
+import nbformat
+import pytest
+import yaml
+from conftest import ROOT
+from results import claims_of
+
+pytestmark = pytest.mark.book
+ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
+
+
+class Page(HTMLParser):
+    """Links, anchors, images and requests of a page."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.ids: set[str] = set()
+        self.links: list[str] = []
+        self.images: list[dict[str, str | None]] = []
+        self.resources: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.ids |= {found[key] for key in ("id", "name") if found.get(key)}
+        if tag == "a" and found.get("href"):
+            self.links.append(found["href"])
+        if tag == "img":
+            self.images.append(found)
+        if tag in ("script", "img", "iframe", "source") and found.get("src"):
+            self.resources.append(found["src"])
+        if tag == "link" and found.get("href") and found.get("rel") in ("stylesheet", "preload", "icon"):
+            self.resources.append(found["href"])
+
+
+@pytest.fixture(scope="module")
+def pages(site):
+    return {path: Page(path) for path in site.rglob("*.html") if "_static" not in path.parts}
+
+
+def outside(link):
+    return re.match(r"[a-z]+:", link) is not None
+
+
+def test_every_internal_link_and_anchor_resolves(pages):
+    broken = []
+    for path, page in pages.items():
+        for link in filter(lambda link: not outside(link), page.links):
+            target, anchor = urldefrag(link)
+            file = (path.parent / unquote(target)).resolve() if target else path
+            file = file / "index.html" if file.is_dir() else file
+            if not file.exists() or (anchor and file in pages and unquote(anchor) not in pages[file].ids | {"", "#"}):
+                broken.append(f"{path.name}: {link}")
+    assert not broken
+
+
+def test_nothing_is_loaded_from_elsewhere(pages):
+    assert not [(path.name, r) for path, page in pages.items() for r in page.resources if re.match(r"(https?:)?//", r)]
+
+
+def test_every_image_has_alt_text(pages):
+    assert not [(path.name, image) for path, page in pages.items() for image in page.images if not image.get("alt")]
+
+
+def test_links_into_the_repository_use_its_address(pages):
+    links = {link for page in pages.values() for link in page.links if "github.com" in link}
+    assert links
+    assert not [link for link in links if not link.startswith(ADDRESS)]
+
+
+@pytest.mark.parametrize("chapter", sorted((ROOT / "chapters").glob("*.ipynb")), ids=lambda p: p.stem)
+class TestChapter:
+    def links(self, site, chapter):
+        return Page(site / "chapters" / f"{chapter.stem}.html").links
+
+    def test_buttons(self, site, chapter):
+        links, text = self.links(site, chapter), (site / "chapters" / f"{chapter.stem}.html").read_text()
+        owner = ADDRESS.removeprefix("https://github.com/")
+        assert f"https://mybinder.org/v2/gh/{owner}/main?urlpath=lab/tree/chapters/{chapter.name}" in links
+        assert f"https://colab.research.google.com/github/{owner}/blob/main/chapters/{chapter.name}" in links
+        assert ADDRESS in links
+        assert any(link.startswith(f"{ADDRESS}/issues/new") for link in links)
+        assert f"../_sources/chapters/{chapter.name}" in links
+        assert "btn-fullscreen-button" in text
+
+    def test_shows_the_lines_of_its_claims(self, site, chapter):
+        text = (site / "chapters" / f"{chapter.stem}.html").read_text()
+        assert text.count("PASS  ") >= len(claims_of(nbformat.read(chapter, as_version=4)))
+
+    def test_its_claims_are_on_the_page_of_results(self, site, chapter):
+        text = (site / "book" / "results.html").read_text()
+        for claim in claims_of(nbformat.read(chapter, as_version=4)):
+            assert f"{chapter.stem}/{claim['id']}<" in text
+
+
+def test_every_public_name_has_an_entry(site):
+    """What a package of the library exports is on an API page."""
+    import importlib
+
+    shown = set().union(*(Page(path).ids for path in (site / "book" / "api").glob("*.html")))
+    for package in ("schedules", "data", "simulation", "memorization"):
+        module = importlib.import_module(f"diffmem_lib.{package}")
+        for name in module.__all__:
+            assert f"diffmem_lib.{package}.{name}" in shown
+    for path in (ROOT / "diffmem_lib" / "theory").glob("*.py"):
+        if path.stem != "__init__":
+            for name in importlib.import_module(f"diffmem_lib.theory.{path.stem}").__all__:
+                assert f"diffmem_lib.theory.{path.stem}.{name}" in shown
