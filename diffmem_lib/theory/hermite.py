@@ -107,8 +107,8 @@ def _integration_floor(function: Function, left: NDArray, right: NDArray, order:
 
 def _panel_integrals(function: Function, left: NDArray, right: NDArray, order: int) -> tuple[NDArray, NDArray]:
     """Integrals of f He_k φ/√k! over panels, and of its absolute value, each (panels, order + 1)."""
-    half = (right - left)[:, None] / 2
-    x = (right + left)[:, None] / 2 + half * _NODES
+    half = (right - left)[:, None] / 2  # numerics
+    x = (right + left)[:, None] / 2 + half * _NODES  # numerics
     weighted = half * _WEIGHTS * _function_values(function, x)
     products = weighted[:, :, None] * _weighted_polynomials(x, order)
     return products.sum(axis=1), np.abs(products).sum(axis=1)
@@ -201,8 +201,8 @@ def loss_coefficients(activation: Function, alpha_bar: float, order: int) -> NDA
     skip = math.sqrt(1 - alpha_bar)
     linear = hermite_coefficients(activation, order)
     square = hermite_coefficients(lambda y: np.square(activation(y)), order)
-    k = np.arange(order + 1)
-    return square + 2 * k * skip * np.concatenate(([0.0], linear[:-1]))
+    # What the roll carries from the end to k = 0 is multiplied by k.
+    return square + 2 * np.arange(order + 1) * skip * np.roll(linear, 1)
 
 
 def loss_series(
