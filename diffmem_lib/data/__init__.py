@@ -2,12 +2,14 @@
 
 from .images import ImageSet, load_digits, load_mnist, load_patches
 from .laws import Gaussian, GaussianMixture
+from .mixed_cumulant import MixedCumulant
 from .spectra import power_law_spectrum
 
 __all__ = [
     "Gaussian",
     "GaussianMixture",
     "ImageSet",
+    "MixedCumulant",
     "load_digits",
     "load_mnist",
     "load_patches",
