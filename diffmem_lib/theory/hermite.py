@@ -141,7 +141,7 @@ def hermite_moments(cumulants: Mapping[int, float], order: int) -> NDArray[np.fl
 
     Since :math:`E\,e^{sy - s^2/2} = \exp\bigl(\sum_j \kappa_j s^j/j!\bigr)`, with κ₂ the excess of the variance over 1,
 
-    .. math:: h_0 = 1, \qquad h_k = \sum_{j=1}^{k} \binom{k-1}{j-1}\,\kappa_j\,h_{k-j}.
+    .. math:: h_0 = 1, \qquad h_{k+1} = \sum_{i=0}^{k} \binom{k}{i}\,\kappa_{i+1}\,h_{k-i}.
 
     Products of cumulants count: h₂ = κ₂ + κ₁², and h₆ = κ₆ + 10 κ₃² where κ₁ = κ₂ = 0.
 
@@ -160,8 +160,8 @@ def hermite_moments(cumulants: Mapping[int, float], order: int) -> NDArray[np.fl
     order = _checks.integer(order, "order", low=0, high=150)
     kappa = _cumulant_mapping(cumulants)
     moments = [1.0]
-    for k in range(1, order + 1):
-        terms = (math.comb(k - 1, j - 1) * kappa.get(j, 0.0) * moments[k - j] for j in range(1, k + 1))
+    for k in range(order):
+        terms = (math.comb(k, i) * kappa.get(i + 1, 0.0) * moment for i, moment in enumerate(reversed(moments)))
         moments.append(sum(terms))
     return _checks.array(moments, "moments of a law with these cumulants", ndim=1)
 
