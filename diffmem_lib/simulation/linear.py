@@ -1,0 +1,162 @@
+"""Linear denoisers: fitted in closed form, sampled step by step with DDPM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .. import _checks, _tensors
+
+__all__ = ["LinearDenoiser", "fit_linear", "sample_ddpm"]
+
+
+@dataclass(frozen=True, eq=False)
+class LinearDenoiser:
+    """The affine prediction of the noise ε in x_t = √ᾱ x + √(1−ᾱ) ε that has the least squared error on a law.
+
+    Parameters
+    ----------
+    mean : Tensor (..., d)
+        Mean μ̂ of the law.
+    covariance : Tensor (..., d, d)
+        Its covariance Σ̂. Leading axes are replicas: so many denoisers at once.
+    ridge : float
+        c ≥ 0 of the penalty c ᾱ‖W‖² that is added to the squared error, for each component of ε.
+
+    Raises
+    ------
+    ValueError
+        If a field has the wrong shape or dtype, is not finite, or ``ridge`` is negative.
+    """
+
+    mean: Tensor
+    covariance: Tensor
+    ridge: float = 0.0
+
+    def __post_init__(self) -> None:
+        *replicas, dim = _batched(self.mean, "mean", axes=1).shape
+        _tensors.floating(self.covariance, "covariance", shape=(*replicas, dim, dim))
+        object.__setattr__(self, "ridge", _checks.number(self.ridge, "ridge", low=0))
+
+    def noise(self, x: Tensor, alpha_bar: float) -> Tensor:
+        """ε̂ = √(1−ᾱ) [ᾱ(Σ̂ + c) + 1−ᾱ]⁻¹ (x − √ᾱ μ̂) for x (..., m, d), the normal equations solved as they stand."""
+        alpha_bar = _alpha_bar(alpha_bar)
+        dim = self.mean.shape[-1]
+        _tensors.floating(x, "x", shape=(*self.mean.shape[:-1], "m", dim))
+        identity = torch.eye(dim, dtype=x.dtype, device=x.device)
+        noised = alpha_bar * self.covariance + (alpha_bar * self.ridge + 1 - alpha_bar) * identity
+        centred = x - math.sqrt(alpha_bar) * self.mean[..., None, :]
+        return math.sqrt(1 - alpha_bar) * torch.linalg.solve(noised, centred.mT).mT
+
+
+def fit_linear(training: Tensor, ridge: float = 0.0) -> LinearDenoiser:
+    """The linear denoiser with the least squared error on ``training``, averaged over infinitely many draws of noise.
+
+    Parameters
+    ----------
+    training : Tensor (..., n, d)
+        Training points; leading axes are replicas.
+    ridge : float
+        c ≥ 0, as in :class:`LinearDenoiser`. Its covariance Σ̂ carries 1/n.
+
+    Raises
+    ------
+    ValueError
+        If ``training`` is not a finite floating tensor of at least two axes, or ``ridge`` is negative.
+    """
+    _batched(training, "training", axes=2)
+    mean = training.mean(-2)
+    centred = training - mean[..., None, :]
+    return LinearDenoiser(mean, centred.mT @ centred / training.shape[-2], ridge)
+
+
+@torch.no_grad()
+def sample_ddpm(
+    denoiser: LinearDenoiser,
+    n: int,
+    betas: Tensor,
+    generator: torch.Generator | None = None,
+    *,
+    eigenbasis: bool = True,
+    last_noise: bool = True,
+) -> Tensor:
+    """``n`` points (n, d) from the DDPM sampler of Ho et al. (2020) with variance β_t, started from N(0, I).
+
+    Every step is x_{t−1} = (x_t − β_t ε̂/√(1−ᾱ_t))/√(1−β_t) + √β_t z.
+
+    Parameters
+    ----------
+    denoiser : LinearDenoiser
+        One of them, without replicas.
+    n : int
+        Number of points.
+    betas : Tensor (T,)
+        The schedule, each in (0, 1).
+    generator : torch.Generator, optional
+        Source of all randomness, on the denoiser's device.
+    eigenbasis : bool
+        Run all steps on the coordinates along the eigenvectors of Σ̂, where they do not mix: the same law, without a
+        matrix product at each step. Otherwise densely, with :meth:`LinearDenoiser.noise`.
+    last_noise : bool
+        Whether the last step, from t = 1 to the data, adds its noise too. (Ho et al. leave it out.)
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as said above.
+    """
+    n = _checks.integer(n, "n", low=1)
+    if not isinstance(denoiser, LinearDenoiser) or denoiser.mean.ndim != 1:
+        raise ValueError(f"denoiser must be a single LinearDenoiser without replicas, got {denoiser!r}")
+    betas = _tensors.floating(betas, "betas", shape=("T",)).to(torch.float64)
+    if not ((betas > 0) & (betas < 1)).all():
+        raise ValueError(f"betas must lie in (0, 1), got values from {betas.min():g} to {betas.max():g}")
+    generator = _tensors.generator(generator, denoiser.mean.device)
+    if not eigenbasis:
+        return _run(denoiser.noise, denoiser.mean, n, betas, generator, last_noise)
+    variances, axes = torch.linalg.eigh(denoiser.covariance)
+    mean = denoiser.mean @ axes
+
+    def noise(x: Tensor, alpha_bar: float) -> Tensor:
+        gain = math.sqrt(1 - alpha_bar) / (alpha_bar * (variances + denoiser.ridge) + 1 - alpha_bar)
+        return gain * (x - math.sqrt(alpha_bar) * mean)
+
+    return _run(noise, mean, n, betas, generator, last_noise) @ axes.T
+
+
+def _run(
+    noise: Callable[[Tensor, float], Tensor],
+    like: Tensor,
+    n: int,
+    betas: Tensor,
+    generator: torch.Generator | None,
+    last_noise: bool,
+) -> Tensor:
+    """All steps of the sampler on points with the dimension, dtype and device of ``like``."""
+
+    def draw() -> Tensor:
+        return torch.randn((n, len(like)), generator=generator, dtype=like.dtype, device=like.device)
+
+    alphas_bar = torch.cumprod(1 - betas, 0).tolist()
+    x = draw()
+    for step, (beta, alpha_bar) in reversed(list(enumerate(zip(betas.tolist(), alphas_bar, strict=True)))):
+        x = (x - beta / math.sqrt(1 - alpha_bar) * noise(x, alpha_bar)) / math.sqrt(1 - beta)
+        if step > 0 or last_noise:
+            x = x + math.sqrt(beta) * draw()
+    return x
+
+
+def _alpha_bar(value: Any) -> float:
+    return _checks.number(value, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
+
+
+def _batched(value: Any, name: str, *, axes: int) -> Tensor:
+    """``value`` as a floating tensor of at least so many axes, the leading ones being replicas."""
+    replicas = value.ndim - axes if isinstance(value, Tensor) and value.ndim >= axes else 0
+    letters = ("r",) * replicas + ("n", "d")[-axes:]
+    return _tensors.floating(value, name, shape=letters)

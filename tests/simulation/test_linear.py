@@ -1,0 +1,154 @@
+"""simulation.linear: the fit minimises what it says, and both samplers draw what the recursion of one mode says."""
+
+import math
+
+import pytest
+import torch
+
+from diffmem_lib.schedules import linear_schedule
+from diffmem_lib.simulation import LinearDenoiser, fit_linear, sample_ddpm
+
+
+def gen(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.fixture
+def training():
+    mixing = torch.tensor([[1.0, 0.0, 0.0], [0.5, 2.0, 0.0], [0.0, -0.3, 0.2]], dtype=torch.float64)
+    return torch.randn(40, 3, generator=gen(), dtype=torch.float64) @ mixing.T + 1.5
+
+
+def loss(denoiser, points, alpha_bar):
+    """Squared error on the points averaged over the noise exactly: 2d + 1 evaluations pin down an affine map."""
+    dim = points.shape[1]
+    zero = denoiser.noise(torch.zeros(1, dim, dtype=points.dtype), alpha_bar)
+    matrix = (denoiser.noise(torch.eye(dim, dtype=points.dtype), alpha_bar) - zero).T
+    signal = math.sqrt(alpha_bar) * points @ matrix.T + zero
+    return (signal**2).sum(1).mean() + ((math.sqrt(1 - alpha_bar) * matrix - torch.eye(dim)) ** 2).sum()
+
+
+def test_fit_is_mean_and_covariance_with_one_over_n(training):
+    denoiser = fit_linear(training, 0.3)
+    assert torch.allclose(denoiser.mean, training.mean(0))
+    assert torch.allclose(denoiser.covariance, torch.cov(training.T, correction=0))
+    assert denoiser.ridge == 0.3
+
+
+@pytest.mark.parametrize("alpha_bar", [0.02, 0.5, 0.99])
+def test_no_other_affine_map_has_a_smaller_penalised_loss(training, alpha_bar):
+    ridge = 0.2
+
+    def penalised(mean, covariance):
+        denoiser = LinearDenoiser(mean, covariance, 0.0)
+        zero = denoiser.noise(torch.zeros(1, 3, dtype=torch.float64), alpha_bar)
+        matrix = denoiser.noise(torch.eye(3, dtype=torch.float64), alpha_bar) - zero
+        return loss(denoiser, training, alpha_bar) + ridge * alpha_bar * (matrix**2).sum()
+
+    fitted = fit_linear(training, ridge)
+    shifted = fitted.covariance + ridge * torch.eye(3)
+    best = penalised(fitted.mean, shifted)
+    for seed in range(20):
+        push = torch.randn(3, 3, generator=gen(seed), dtype=torch.float64) * 1e-3
+        assert penalised(fitted.mean, shifted + push + push.T) > best
+        assert penalised(fitted.mean + push[0], shifted) > best
+
+
+def test_replicas_are_independent_fits(training):
+    batch = torch.stack([training, 2 * training + 1])
+    fitted = fit_linear(batch, 0.1)
+    x = torch.randn(2, 5, 3, generator=gen(1), dtype=torch.float64)
+    for index in range(2):
+        single = fit_linear(batch[index], 0.1)
+        assert torch.allclose(fitted.covariance[index], single.covariance)
+        assert torch.allclose(fitted.noise(x, 0.7)[index], single.noise(x[index], 0.7))
+
+
+def test_a_single_point_is_a_law_without_spread():
+    denoiser = fit_linear(torch.tensor([[1.0, -2.0]]))
+    assert torch.equal(denoiser.covariance, torch.zeros(2, 2))
+    exact = (torch.tensor([[0.3, 0.4]]) - math.sqrt(0.8) * denoiser.mean) / math.sqrt(0.2)
+    assert torch.allclose(denoiser.noise(torch.tensor([[0.3, 0.4]]), 0.8), exact)
+
+
+def test_both_bases_make_the_same_steps():
+    variances = torch.tensor([0.01, 0.5, 4.0], dtype=torch.float64)
+    denoiser = LinearDenoiser(torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64), torch.diag(variances), 0.05)
+    betas = linear_schedule(50).betas
+    dense, modes = (sample_ddpm(denoiser, 100, betas, gen(), eigenbasis=basis) for basis in (False, True))
+    assert torch.equal(torch.linalg.eigh(denoiser.covariance)[1], torch.eye(3, dtype=torch.float64))
+    assert torch.allclose(dense, modes, atol=1e-12)
+
+
+@pytest.mark.parametrize("eigenbasis", [True, False])
+@pytest.mark.parametrize("last_noise", [True, False])
+def test_samples_have_the_mean_and_covariance_of_the_recursion(training, eigenbasis, last_noise):
+    denoiser = fit_linear(training, 0.1)
+    betas = linear_schedule(40, 1e-3, 0.3).betas
+    variances, axes = torch.linalg.eigh(denoiser.covariance)
+    mean, spread = torch.zeros(3, dtype=torch.float64), torch.ones(3, dtype=torch.float64)
+    alphas_bar = torch.cumprod(1 - betas, 0)
+    for step in range(len(betas) - 1, -1, -1):
+        beta, alpha_bar = betas[step], alphas_bar[step]
+        rate = beta / (alpha_bar * (variances + 0.1) + 1 - alpha_bar)
+        mean = (mean - rate * (mean - alpha_bar.sqrt() * denoiser.mean @ axes)) / (1 - beta).sqrt()
+        spread = (1 - rate) ** 2 * spread / (1 - beta) + (beta if step or last_noise else 0)
+    n = 40000
+    drawn = sample_ddpm(denoiser, n, betas, gen(3), eigenbasis=eigenbasis, last_noise=last_noise) @ axes
+    assert ((drawn.mean(0) - mean).abs() < 4.5 * (spread / n).sqrt()).all()
+    covariance = torch.cov(drawn.T)
+    error = (spread[:, None] * spread / n * (1 + torch.eye(3))).sqrt()
+    assert ((covariance - torch.diag(spread)).abs() < 4.5 * error).all()
+
+
+def test_the_last_step_can_be_silent():
+    denoiser = LinearDenoiser(torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64))
+    silent = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=False)
+    loud = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=True)
+    assert silent.abs().max() < 1e-12  # a law without spread is reached exactly
+    assert 0 < loud.abs().max() < 0.1
+
+
+def test_same_seed_same_samples_and_dtype(training):
+    denoiser = fit_linear(training.float())
+    betas = linear_schedule(10).betas
+    first, second = (sample_ddpm(denoiser, 4, betas, gen(7)) for _ in range(2))
+    assert torch.equal(first, second)
+    assert first.dtype == torch.float32
+    assert first.shape == (4, 3)
+    assert not torch.equal(first, sample_ddpm(denoiser, 4, betas, gen(8)))
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: fit_linear(torch.ones(3)),
+        lambda: fit_linear(torch.ones(3, 2, dtype=torch.int64)),
+        lambda: fit_linear(torch.full((3, 2), math.nan)),
+        lambda: fit_linear(torch.full((3, 2), math.inf)),
+        lambda: fit_linear(torch.ones(0, 2)),
+        lambda: fit_linear([[1.0, 2.0]]),
+        lambda: fit_linear(torch.ones(3, 2), -0.1),
+        lambda: fit_linear(torch.ones(3, 2), math.nan),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(3)),
+        lambda: LinearDenoiser(torch.ones(2), torch.full((2, 2), math.nan)),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 3), 0.5),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(2), 0.5),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.full((4, 2), math.nan), 0.5),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), 1.0),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), 0.0),
+        lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), math.nan),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 0, torch.tensor([0.1])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2.0, torch.tensor([0.1])),
+        lambda: sample_ddpm(fit_linear(torch.ones(5, 3, 2)), 2, torch.tensor([0.1])),
+        lambda: sample_ddpm(None, 2, torch.tensor([0.1])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1, 1.0])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.0])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([[0.1]])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([math.nan])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), 3),
+    ],
+)
+def test_refuses(call):
+    with pytest.raises(ValueError, match="must"):
+        call()
