@@ -11,7 +11,7 @@ import math
 
 from scipy.optimize import brentq
 
-from .._checks import number
+from diffmem_lib import _checks
 
 __all__ = [
     "clt_bandwidth",
@@ -45,9 +45,9 @@ def log_moment(power: float, bandwidth: float, radius: float = 1.0) -> float:
     ValueError
         If an argument is not a finite number in its range.
     """
-    power = number(power, "power", low=0)
-    bandwidth = number(bandwidth, "bandwidth", low=0, low_open=True)
-    radius = number(radius, "radius", low=0)
+    power = _checks.number(power, "power", low=0)
+    bandwidth = _checks.number(bandwidth, "bandwidth", low=0, low_open=True)
+    radius = _checks.number(radius, "radius", low=0)
     return -0.5 * math.log1p(power / bandwidth**2) - 0.5 * radius * power / (bandwidth**2 + power)
 
 
@@ -59,8 +59,8 @@ def rate(tilt: float, radius: float = 1.0) -> float:
     At ρ = 1 this is ½ log(1+u) − ½ u/(1+u)². The energy itself is d·[1/(1+u) + ρ/(1+u)²]/2.
     ``tilt`` is u ≥ 0 (1/h² for a kernel of bandwidth h), ``radius`` is ρ = |y|²/d ≥ 0; else ``ValueError``.
     """
-    tilt = number(tilt, "tilt", low=0)
-    radius = number(radius, "radius", low=0)
+    tilt = _checks.number(tilt, "tilt", low=0)
+    radius = _checks.number(radius, "radius", low=0)
     share = tilt / (1 + tilt)
     return 0.5 * (math.log1p(tilt) - share + radius * share**2)
 
@@ -73,8 +73,8 @@ def entropy(alpha: float, bandwidth: float, power: float = 1.0, radius: float = 
     Arguments as in :func:`log_moment` and :func:`condensation_bandwidth`, with the same ``ValueError``.
     """
     alpha = _alpha(alpha)
-    power = number(power, "power", low=0)
-    bandwidth = number(bandwidth, "bandwidth", low=0, low_open=True)
+    power = _checks.number(power, "power", low=0)
+    bandwidth = _checks.number(bandwidth, "bandwidth", low=0, low_open=True)
     return alpha - rate(power / bandwidth**2, radius)
 
 
@@ -122,7 +122,7 @@ def stable_index(alpha: float, bandwidth: float) -> float:
     index of the sum of the few terms that dominate.
     ``alpha`` as in :func:`condensation_bandwidth`, ``bandwidth`` h > 0; else ``ValueError``.
     """
-    bandwidth = number(bandwidth, "bandwidth", low=0, low_open=True)
+    bandwidth = _checks.number(bandwidth, "bandwidth", low=0, low_open=True)
     return min((bandwidth / condensation_bandwidth(alpha)) ** 2, 2.0)
 
 
@@ -132,7 +132,7 @@ def inverse_participation(alpha: float, bandwidth: float) -> float:
     Its inverse is the number of training points that matter.
     ``alpha`` as in :func:`condensation_bandwidth`, ``bandwidth`` h > 0; else ``ValueError``.
     """
-    bandwidth = number(bandwidth, "bandwidth", low=0, low_open=True)
+    bandwidth = _checks.number(bandwidth, "bandwidth", low=0, low_open=True)
     return max(0.0, 1 - (bandwidth / condensation_bandwidth(alpha)) ** 2)
 
 
@@ -145,7 +145,7 @@ def expected_log_density(alpha: float, bandwidth: float) -> float:
 
     ``alpha`` as in :func:`condensation_bandwidth`, ``bandwidth`` h > 0; else ``ValueError``.
     """
-    bandwidth = number(bandwidth, "bandwidth", low=0, low_open=True)
+    bandwidth = _checks.number(bandwidth, "bandwidth", low=0, low_open=True)
     if bandwidth >= condensation_bandwidth(alpha):
         variance = 1 + bandwidth**2
         return -0.5 * math.log(2 * math.pi * variance) - 0.5 / variance
@@ -154,7 +154,7 @@ def expected_log_density(alpha: float, bandwidth: float) -> float:
 
 
 def _alpha(alpha: float) -> float:
-    return number(alpha, "alpha", low=1e-4, high=10)
+    return _checks.number(alpha, "alpha", low=1e-4, high=10)
 
 
 def _critical_tilt(alpha: float) -> float:
