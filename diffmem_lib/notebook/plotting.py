@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import base64
+import html
+import io
+from collections.abc import Sequence
 from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from PIL import Image
 
-__all__ = ["COLOURS", "figure", "gallery", "mark", "points", "theory"]
+__all__ = ["COLOURS", "figure", "gallery", "mark", "points", "slider", "theory"]
 
 #: Okabe and Ito's palette, told apart by every common colour vision: blue, vermillion, green, purple, sky, orange.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -73,3 +78,37 @@ def gallery(images: Any, shape: tuple[int, int], rows: int, labels: list[str] | 
     for row, label in enumerate(labels or []):
         grid[row, 0].text(-0.15, 0.5, label, transform=grid[row, 0].transAxes, ha="right", va="center", fontsize=9)
     return fig
+
+
+def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], still: int, caption: str) -> str:
+    """Pictures under a slider as one piece of HTML that needs nothing from outside; the figures are closed.
+
+    ``frames`` holds a value for the slider, a text for those who cannot see, and the figure of each position; ``name``
+    becomes the element's id. Without scripts the frame ``still`` is shown, and no slider.
+    """
+    values = [html.escape(value) for value, _, _ in frames]
+    pictures = "".join(
+        f'<img src="data:image/png;base64,{_palette_png(fig)}" alt="{html.escape(text)}"{" hidden" * (i != still)}>'
+        for i, (_, text, fig) in enumerate(frames)
+    )
+    return (
+        f'<figure id="{name}" style="margin: 1em 0">{pictures}<div hidden><label>{html.escape(label)} '
+        f'<input type="range" min="0" max="{len(frames) - 1}" value="{still}" style="width: min(20em, 60%)" '
+        f'aria-valuetext="{values[still]}"></label> <output>{values[still]}</output></div>'
+        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f"<script>(() => {{ const root = document.getElementById({name!r}), values = {values!r};"
+        "const input = root.querySelector('input'), pictures = root.querySelectorAll('img');"
+        "input.oninput = () => { pictures.forEach((p, i) => { p.hidden = i != input.value; });"
+        "root.querySelector('output').textContent = values[input.value];"
+        "input.setAttribute('aria-valuetext', values[input.value]); };"
+        "root.querySelector('div').hidden = false; })();</script>"
+    )
+
+
+def _palette_png(fig: Figure) -> str:
+    """A figure as a small PNG of 48 colours, in base64."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(raw, dpi=90)
+    plt.close(fig)
+    Image.open(raw).convert("RGB").quantize(48).save(small, format="png", optimize=True)
+    return base64.b64encode(small.getvalue()).decode()

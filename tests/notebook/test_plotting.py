@@ -1,5 +1,8 @@
 """Figures: opaque, in the palette, error bars of two standard errors, and no global default changed."""
 
+import base64
+import html.parser
+import io
 import os
 
 import matplotlib as mpl
@@ -7,6 +10,7 @@ import nbformat
 import numpy as np
 import pytest
 from nbclient import NotebookClient
+from PIL import Image
 
 mpl.use("agg")
 from diffmem_lib.notebook import plotting
@@ -60,3 +64,40 @@ def test_every_figure_of_a_notebook_is_shown():
     NotebookClient(notebook, kernel_name="python3", extra_arguments=["--log-level=ERROR"]).execute(env=environment)
     for cell in notebook.cells:
         assert [set(output.data) for output in cell.outputs] == [{"image/png", "text/plain"}]
+
+
+class Elements(html.parser.HTMLParser):
+    """Start tags with their attributes, in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.found = []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.found.append((tag, dict(attributes)))
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.found if name == tag]
+
+
+def test_slider_is_self_contained_and_still_without_scripts():
+    figures = [plotting.figure(width=2, height=1)[0] for _ in range(3)]
+    frames = [(f"x = {i}", f'picture "{i}" & more', fig) for i, fig in enumerate(figures)]
+    text = plotting.slider("a-name", "x", frames, still=1, caption="1 < 2")
+    page = Elements(text)
+    images = page.all("img")
+    assert [i["alt"] for i in images] == ['picture "0" & more', 'picture "1" & more', 'picture "2" & more']
+    assert ["hidden" in i for i in images] == [True, False, True]
+    assert "hidden" in page.all("div")[0]
+    assert page.all("figure")[0]["id"] == "a-name"
+    assert page.all("input")[0] | {"style": ""} == {
+        "type": "range", "min": "0", "max": "2", "value": "1", "aria-valuetext": "x = 1", "style": ""
+    }  # fmt: skip
+    assert "1 &lt; 2" in text
+    assert "http" not in text
+    for image in images:
+        kind, data = image["src"].split(",")
+        assert kind == "data:image/png;base64"
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (180, 90)
+    assert not set(mpl.pyplot.get_fignums()) & {fig.number for fig in figures}
