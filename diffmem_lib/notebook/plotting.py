@@ -35,13 +35,23 @@ _STYLE = {
 }
 
 
+class BookFigure(Figure):
+    """A figure that a notebook shows as a PNG of few colours, about a third as large as otherwise."""
+
+    def _repr_png_(self) -> bytes:
+        return _palette_png(self, dpi=self.dpi, bbox_inches="tight")
+
+
 def figure(
     rows: int = 1, columns: int = 1, width: float = 6.4, height: float = 3.9, **options: Any
 ) -> tuple[Figure, Any]:
     """``plt.subplots`` in the book's style, opaque white so that it can be read on a dark page; sizes in inches."""
     plt.draw_if_interactive()  # loads the backend, whose interactive mode the context would take back on leaving
+    _show_in_few_colours()
     with plt.rc_context(_STYLE):
-        return plt.subplots(rows, columns, figsize=(width, height), layout="constrained", **options)
+        return plt.subplots(
+            rows, columns, figsize=(width, height), layout="constrained", FigureClass=BookFigure, **options
+        )
 
 
 def theory(axes: Axes, x: Any, y: Any, label: str | None = None, colour: str = COLOURS[0], **options: Any) -> None:
@@ -88,7 +98,8 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
     """
     values = [html.escape(value) for value, _, _ in frames]
     pictures = "".join(
-        f'<img src="data:image/png;base64,{_palette_png(fig)}" alt="{html.escape(text)}"{" hidden" * (i != still)}>'
+        f'<img src="data:image/png;base64,{_encoded(fig)}" alt="{html.escape(text)}" style="max-width: 100%"'
+        f"{' hidden' * (i != still)}>"
         for i, (_, text, fig) in enumerate(frames)
     )
     return (
@@ -105,10 +116,26 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
     )
 
 
-def _palette_png(fig: Figure) -> str:
-    """A figure as a small PNG of 48 colours, in base64."""
-    raw, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(raw, dpi=90)
+def _encoded(fig: Figure) -> str:
+    """A figure as a small PNG in base64; it is closed."""
+    data = _palette_png(fig, colours=24, dpi=75)
     plt.close(fig)
-    Image.open(raw).convert("RGB").quantize(48).save(small, format="png", optimize=True)
-    return base64.b64encode(small.getvalue()).decode()
+    return base64.b64encode(data).decode()
+
+
+def _palette_png(fig: Figure, colours: int = 64, **options: Any) -> bytes:
+    """A figure as a PNG whose pixels are indices into a palette."""
+    raw, small = io.BytesIO(), io.BytesIO()
+    fig.savefig(raw, **options)
+    Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
+    return small.getvalue()
+
+
+def _show_in_few_colours() -> None:
+    """In a notebook, let the book's figures (and no others) be shown by their own method."""
+    try:
+        from IPython import get_ipython
+    except ImportError:
+        return
+    if get_ipython() is not None:
+        get_ipython().display_formatter.formatters["image/png"].for_type(BookFigure, BookFigure._repr_png_)

@@ -64,6 +64,9 @@ def test_every_figure_of_a_notebook_is_shown():
     NotebookClient(notebook, kernel_name="python3", extra_arguments=["--log-level=ERROR"]).execute(env=environment)
     for cell in notebook.cells:
         assert [set(output.data) for output in cell.outputs] == [{"image/png", "text/plain"}]
+        picture = Image.open(io.BytesIO(base64.b64decode(cell.outputs[0].data["image/png"])))
+        assert picture.mode == "P"
+        assert picture.size[0] > 600
 
 
 class Elements(html.parser.HTMLParser):
@@ -99,5 +102,5 @@ def test_slider_is_self_contained_and_still_without_scripts():
     for image in images:
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (180, 90)
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (150, 75)
     assert not set(mpl.pyplot.get_fignums()) & {fig.number for fig in figures}
