@@ -18,7 +18,8 @@ FIRST = CHAPTERS / "perfect_denoiser.ipynb"
 #: The parts of the book; from each, one mutant is drawn a day.
 PARTS = {
     "foundations": ["posterior"],
-    "linear denoisers": ["divergences"],
+    "memorization": ["kde", "regimes", "coverage"],
+    "linear denoisers": ["linear", "divergences"],
     "order of learning": ["hermite"],
 }
 #: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
