@@ -38,7 +38,7 @@ def log_moment(power: float, bandwidth: float, radius: float = 1.0) -> float:
     bandwidth
         h > 0, a standard deviation.
     radius
-        ρ = |y|²/d ≥ 0: 1 at a typical fresh point, 1 + h² at a training point with noise of scale h.
+        ρ = ‖y‖²/d ≥ 0: 1 at a typical fresh point, 1 + h² at a training point with noise of scale h.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def log_moment(power: float, bandwidth: float, radius: float = 1.0) -> float:
 
 
 def rate(tilt: float, radius: float = 1.0) -> float:
-    r"""How rare, e^{−d·rate}, is the energy that is typical under the tilt e^{−u·energy}; energies are |y−x|²/2.
+    r"""How rare, e^{−d·rate}, is the energy that is typical under the tilt e^{−u·energy}; energies are ‖y−x‖²/2.
 
     .. math:: I(u) = \tfrac12 \log(1 + u) - \frac{u}{2(1+u)} + \frac{ρ u^2}{2(1+u)^2}
 
     At ρ = 1 this is ½ log(1+u) − ½ u/(1+u)². The energy itself is d·[1/(1+u) + ρ/(1+u)²]/2.
-    ``tilt`` is u ≥ 0 (1/h² for a kernel of bandwidth h), ``radius`` is ρ = |y|²/d ≥ 0; else ``ValueError``.
+    ``tilt`` is u ≥ 0 (1/h² for a kernel of bandwidth h), ``radius`` is ρ = ‖y‖²/d ≥ 0; else ``ValueError``.
     """
     tilt = _checks.number(tilt, "tilt", low=0)
     radius = _checks.number(radius, "radius", low=0)
