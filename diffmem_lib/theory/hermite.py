@@ -1,7 +1,8 @@
 r"""Hermite series of a denoiser's loss in its overlap with a planted direction, and the exponent that it starts with.
 
 The neuron is :math:`f(x) = \sqrt{1-\bar\alpha}\,x + \varphi(w\cdot x)\,w` with :math:`|w| = 1`, trained to predict
-the noise of :math:`x_t = \sqrt{\bar\alpha}\,x + \sqrt{1-\bar\alpha}\,\varepsilon`; m is the overlap of w with the planted direction.
+the noise of :math:`x_t = \sqrt{\bar\alpha}\,x + \sqrt{1-\bar\alpha}\,\varepsilon`; m is the overlap of w with the
+planted direction.
 Everything here is derived in *The diffusion information exponent* (chapters/information_exponent.ipynb).
 """
 
