@@ -28,7 +28,8 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
     if not fits:
         empty = ", which is empty" if value.numel() == 0 else ""
         raise ValueError(f"{name} must be {allowed}, got shape {tuple(value.shape)}{empty}")
-    if not torch.isfinite(value).all():
+    block = max(1, 2**18 // value[0].numel())  # no mask as large as the tensor itself
+    if not all(torch.isfinite(part).all() for part in value.split(block)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return value
 

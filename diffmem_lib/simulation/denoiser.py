@@ -10,12 +10,17 @@ import torch
 from torch import Tensor
 
 from .. import _tensors
-from .distances import Cloud, half_distance_error, pair_differences, rows_within, slices
+from .attention import attend
+from .distances import Cloud, half_distance_error, pairs, rows_within, slices
 
 __all__ = ["EmpiricalDenoiser", "Posterior"]
 
-NEGLIGIBLE = 45.0  # nats below the largest term (e⁻⁴⁵ = 3e-20), the number of terms not counted
+NEGLIGIBLE = {torch.float32: 25.0, torch.float64: 45.0}  # nats below the largest term, for all others together
 NATS = 2e-9  # what a logit of a float64 product may err by before differences take over
+MEAN_NATS = 2e-4  # the same where only means are asked for; what is reached is a small part of it
+FEW = 3e-3  # the share of points, beyond one a tile, up to which differences cost less than a second float32 product
+COLUMNS = 256  # training points in one tile
+SAMPLE = 512  # training points that decide whether few matter
 
 
 @dataclass(frozen=True)
@@ -80,14 +85,23 @@ class EmpiricalDenoiser:
     def denoise(self, x: Tensor, sigma: float) -> Tensor:
         """The posterior mean E[x⁰ | x⁰ + σz = x], (m, d), in the dtype of ``x``."""
         x, sigma = self._arguments(x, sigma)
-        return torch.cat([(sums.mean + self._cloud.centre).to(x.dtype) for sums in self._passes(x, sigma, mean=True)])
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for rows in slices(len(x), self._rows()):
+            mean = self._mean(x[rows], sigma)
+            result[rows] = mean + self._cloud.centre.to(mean.dtype) if self._cloud.centred else mean
+        return result
 
     @torch.no_grad()
     def score(self, x: Tensor, sigma: float) -> Tensor:
         """∇ log p̂_σ(x) = (E[x⁰ | x] − x)/σ², (m, d), in the dtype of ``x``."""
         x, sigma = self._arguments(x, sigma)
-        passes = self._passes(x, sigma, mean=True)
-        return torch.cat([((sums.mean - sums.queries) / sigma / sigma).to(x.dtype) for sums in passes])
+        result = torch.empty_like(x, memory_format=torch.contiguous_format)
+        for rows in slices(len(x), self._rows()):
+            mean = self._mean(x[rows], sigma).to(torch.float64)
+            mean += self._cloud.centre
+            mean -= x[rows]
+            result[rows] = mean.div_(sigma).div_(sigma)
+        return result
 
     @torch.no_grad()
     def posterior(self, x: Tensor, sigma: float) -> Posterior:
@@ -105,17 +119,46 @@ class EmpiricalDenoiser:
         x = _tensors.floating(x, "x", shape=("m", self.training.shape[1]))
         return x, _tensors.noise_level(sigma)
 
-    def _passes(self, x: Tensor, sigma: float, *, mean: bool = False) -> Iterator[_KernelSums]:
+    def _rows(self) -> int:
+        return rows_within(2**23, self._cloud.dim, 8, low=64, high=1024)
+
+    def _passes(self, x: Tensor, sigma: float) -> Iterator[_KernelSums]:
         """One pass over the training points for each block of queries."""
-        for block in slices(len(x), rows_within(2**23, x.shape[1], 8, low=64, high=1024)):
-            sums = _KernelSums(self._cloud, x[block], sigma, mean=mean)
-            for columns in slices(len(self.training), self._cloud.block_rows(torch.float64)):
-                sums.add(columns)
-            yield sums
+        for rows in slices(len(x), self._rows()):
+            yield _KernelSums(self._cloud, x[rows], sigma, mean=False).run()
+
+    def _mean(self, x: Tensor, sigma: float) -> Tensor:
+        """The posterior mean of x⁰ − c for one block of queries.
+
+        Where few points matter, one product in float32 finds them and differences do the rest; where many do, it is
+        attention in the dtype of ``x``, or in float64 if float32 cannot tell the points apart at this σ.
+        """
+        sums = _KernelSums(self._cloud, x, sigma, mean=True)
+        if not sums.few:
+            for dtype in dict.fromkeys((x.dtype, torch.float64)):
+                if sums.means_suffice.get(dtype, False):
+                    return self._attend(sums.queries.to(dtype), sigma)
+        return sums.run().mean
+
+    def _attend(self, queries: Tensor, sigma: float) -> Tensor:
+        """The posterior mean of x⁰ − c by attention; the whole set at once where its blocks need no copy."""
+        cloud, dtype = self._cloud, queries.dtype
+        plain = not cloud.centred and cloud.points.dtype == dtype
+        bias = (cloud.half_norms.mean() - cloud.half_norms).div_(sigma**2).to(dtype)
+        mean, log_sum = None, None
+        for columns in slices(len(cloud), len(cloud) if plain else cloud.block_rows(dtype)):
+            part, part_sum = attend(queries, cloud.block(columns, dtype), bias[columns], 1 / sigma**2)
+            if mean is None:
+                mean, log_sum = part, part_sum
+                continue
+            both = torch.logaddexp(log_sum, part_sum)
+            mean.mul_((log_sum - both).exp()[:, None]).addcmul_(part, (part_sum - both).exp()[:, None])
+            log_sum = both
+        return mean
 
 
 class _KernelSums:
-    """Running sums over training points for one block of queries y.
+    """Running sums over training points for one block of queries y, in float64.
 
     With h_i = |y − x^i|²/2 and h the least of them, kept is Σ exp(−(h_i − h)/σ²), the same of the squares, and the mean
     of x^i − c with these weights, where c is the centre of the training points.
@@ -124,18 +167,21 @@ class _KernelSums:
     def __init__(self, cloud: Cloud, x: Tensor, sigma: float, *, mean: bool) -> None:
         self.cloud, self.x, self.sigma = cloud, x, sigma
         self.queries = x.to(torch.float64) - cloud.centre
-        self.least = torch.full_like(self.queries[:, 0], torch.inf)
+        self.rounded = self.queries.to(torch.float32)
+        self.half_norms = self.queries.square().sum(1) / 2
+        self.least = torch.full_like(self.half_norms, torch.inf)
         self.seen = self.least.clone()  # an upper bound of the least so far
         self.index = torch.zeros_like(self.least, dtype=torch.int64)
         self.total, self.squares = torch.zeros_like(self.least), torch.zeros_like(self.least)
         self.moment = torch.zeros_like(self.queries) if mean else None
-        norms = self.queries.square().sum(1).sqrt()
-        largest = (2 * cloud.half_norms.max()).sqrt()
-        self.error = half_distance_error(norms, largest, cloud.dim, torch.float64)
-        # The bound grows like d; rounding errors of either sign add up like √d, of which four times are allowed.
-        unit = torch.finfo(torch.float64).eps / 2
-        typical = 4 * unit * math.sqrt(cloud.dim) * float(largest * (norms.max() + largest))
-        self.products_suffice = typical <= NATS * sigma**2
+        self.negligible = NEGLIGIBLE[x.dtype if mean else torch.float64] + math.log(len(cloud))
+        self.largest = (2 * cloud.half_norms.max()).sqrt()
+        within = float(self.largest + self.half_norms.max().sqrt()) < 1e15  # squares stay finite in float32
+        self.products = (torch.float32, torch.float64) if within else (torch.float64,)
+        self.means_suffice = {dtype: self.typical_error(dtype) <= MEAN_NATS * sigma**2 for dtype in self.products}
+        cheap = mean and x.dtype == torch.float32 and self.means_suffice.get(torch.float32, False)
+        self.share = FEW if cheap else 4 * FEW  # products in float64 cost twice as much
+        self.few = self._few()
 
     @property
     def log_sum(self) -> Tensor:
@@ -147,53 +193,93 @@ class _KernelSums:
         """The weighted mean of x − c."""
         return self.moment / self.total[:, None]
 
-    def add(self, columns: slice) -> None:
-        """Take in some consecutive training points."""
-        right = self.cloud.block(columns, torch.float64)
-        half = torch.addmm(self.cloud.half_norms[columns], self.queries, right.T, alpha=-1)
-        half += self.queries.square().sum(1)[:, None] / 2
-        if self.products_suffice:
-            self._add_all(half, right, columns.start)
-        else:
-            self._add_nearest(half, columns.start)
+    def run(self) -> _KernelSums:
+        """Take in all training points; short lists serve where they are short, and where products lose too much."""
+        suffices = math.sqrt(self.cloud.dim) * self.typical_error(torch.float64) <= NATS * self.sigma**2
+        for columns in slices(len(self.cloud), COLUMNS):
+            if not suffices or self.few:
+                self._add_nearest(columns, unless_many=suffices)
+            else:
+                self._add_all(columns)
+        return self
+
+    def typical_error(self, dtype: torch.dtype) -> float:
+        """What h_i usually errs by if it comes from products in ``dtype``: errors of either sign, so no factor d."""
+        unit = torch.finfo(dtype).eps / 2
+        return 4 * unit * float(self.largest * ((2 * self.half_norms.max()).sqrt() + self.largest))
+
+    def _few(self) -> bool:
+        """Whether few of the training points matter, judged by an even sample of them."""
+        step = max(1, len(self.cloud) // SAMPLE)
+        half = self._half(slice(0, len(self.cloud), step), self.products[0])
+        near = half <= (half.amin(1) + self._reach(half.dtype))[:, None]
+        return int(near.sum()) <= len(half) + self.share * near.numel()
+
+    def _half(self, columns: slice, dtype: torch.dtype) -> Tensor:
+        """h_i for one tile by a product in ``dtype``."""
+        right = self.cloud.block(columns, dtype)
+        queries = self.rounded if dtype == torch.float32 else self.queries
+        tile = torch.addmm(self.cloud.half_norms[columns].to(dtype), queries, right.T, alpha=-1)
+        return tile.add_(self.half_norms.to(dtype)[:, None])
+
+    def _error(self, dtype: torch.dtype) -> Tensor:
+        return half_distance_error((2 * self.half_norms).sqrt(), self.largest, self.cloud.dim, dtype)
+
+    def _reach(self, dtype: torch.dtype) -> Tensor:
+        """How far beyond the least h by products a point can still matter."""
+        return 2 * self._error(dtype) + self.negligible * self.sigma**2
 
     def _rescale(self, least: Tensor) -> None:
-        factor = ((least - self.least) / self.sigma / self.sigma).exp()
+        # Before its first point a query has an infinite least, and ∞ − ∞ is no change either.
+        factor = torch.where(least == self.least, 1.0, ((least - self.least) / self.sigma / self.sigma).exp())
         self.least = least
         self.total *= factor
         self.squares *= factor.square()
         if self.moment is not None:
             self.moment *= factor[:, None]
 
-    def _add_all(self, half: Tensor, right: Tensor, offset: int) -> None:
-        """Every point of a tile, by its product; float64 exponents below −80 add nothing, and are slow."""
+    def _add_all(self, columns: slice) -> None:
+        """Every point of a tile, by its product; exponents below −80 add nothing, and are slow."""
+        half = self._half(columns, torch.float64)
         value, column = half.min(1)
-        self.index = torch.where(value < self.least, column + offset, self.index)
+        self.index = torch.where(value < self.least, column + columns.start, self.index)
+        self.seen = torch.minimum(self.seen, value + self._error(torch.float64))
         self._rescale(torch.minimum(value, self.least))
         weight = half.sub_(self.least[:, None]).mul_(-1 / self.sigma**2).clamp_(min=-80).exp_()
         self.total += weight.sum(1)
         if self.moment is not None:
-            self.moment.addmm_(weight, right)
+            self.moment.addmm_(weight, self.cloud.block(columns, torch.float64))
         self.squares += weight.square_().sum(1)
 
-    def _add_nearest(self, half: Tensor, offset: int) -> None:
-        """Only those points of a tile that can matter, by float64 differences."""
-        self.seen = torch.minimum(self.seen, half.amin(1) + self.error)
-        reach = (NEGLIGIBLE + math.log(len(self.cloud))) * self.sigma**2
-        row, column = (half <= (self.seen + self.error + reach)[:, None]).nonzero(as_tuple=True)
-        for batch, difference, squared in pair_differences(self.x, self.cloud.points, row, column + offset):
-            self._add_pairs(row[batch], column[batch] + offset, squared / 2, difference)
+    def _add_nearest(self, columns: slice, *, unless_many: bool) -> None:
+        """Only those points of a tile that can matter, by differences; all of them if many do and products suffice."""
+        for dtype in self.products:
+            half = self._half(columns, dtype)
+            error = self._error(dtype)
+            self.seen = torch.minimum(self.seen, half.amin(1).to(torch.float64) + error)
+            limit = self.seen - error + self._reach(dtype)
+            near = half <= limit[:, None].to(dtype)
+            if int(near.sum()) <= len(half) + self.share * near.numel():
+                break
+            if unless_many:
+                return self._add_all(columns)
+        row, column = near.nonzero(as_tuple=True)
+        column += columns.start
+        for batch, points, squared in pairs(self.x, self.cloud.points, row, column):
+            self._add_pairs(row[batch], column[batch], squared / 2, points)
+        return None
 
-    def _add_pairs(self, row: Tensor, column: Tensor, half: Tensor, difference: Tensor) -> None:
+    def _add_pairs(self, row: Tensor, column: Tensor, half: Tensor, points: Tensor) -> None:
         least = self.least.scatter_reduce(0, row, half, "amin")
-        nearer = half < self.least[row]
-        nearer &= half == least[row]
-        # Of equally near points the one with the lowest index; pairs come in rising order of index.
+        nearer = (half < self.least[row]) & (half == least[row])
+        # Of equally near points the one with the lowest index.
         first = torch.full_like(self.index, len(self.cloud)).scatter_reduce(0, row[nearer], column[nearer], "amin")
         self.index = torch.where(first < len(self.cloud), first, self.index)
         self._rescale(least)
-        weight = ((self.least[row] - half) / self.sigma / self.sigma).exp()
+        weight = torch.nn.functional.threshold(((self.least[row] - half) / self.sigma / self.sigma).exp(), 1e-30, 0.0)
         self.total.index_add_(0, row, weight)
         self.squares.index_add_(0, row, weight.square())
         if self.moment is not None:
-            self.moment.index_add_(0, row, weight[:, None] * (difference + self.queries[row]))
+            matters = (weight > 0).nonzero()[:, 0]
+            points = points[matters] - self.cloud.centre if self.cloud.centred else points[matters]
+            self.moment.index_add_(0, row[matters], points * weight[matters, None])

@@ -15,10 +15,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["Cloud", "nearest", "pair_differences", "slices"]
+__all__ = ["Cloud", "nearest", "pairs", "slices"]
 
 Points = Tensor | np.ndarray
-BATCH_BYTES = 2**22  # of one block, and of one batch of differences
+BATCH_BYTES = 2**22  # of one block; of one batch of differences with its temporaries
 SPARE = 6  # places in a short list beyond the k that are asked for
 
 
@@ -32,32 +32,43 @@ def rows_within(n_bytes: int, dim: int, itemsize: int, *, low: int, high: int) -
     return max(low, min(high, n_bytes // (dim * itemsize)))
 
 
-def take(points: Points, which: slice | Tensor) -> Tensor:
-    """Rows of a tensor or of an array on disk, as a float64 tensor."""
-    if isinstance(points, Tensor):
-        return points[which].to(torch.float64)
-    rows = points[which if isinstance(which, slice) else which.cpu().numpy()]
-    return torch.from_numpy(np.array(rows, dtype=np.float64))
+def take(points: Points, which: slice | Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Rows of a tensor or of an array on disk, as a tensor of ``dtype``."""
+    if not isinstance(points, Tensor):
+        points, which = torch.from_numpy(np.array(points[which if isinstance(which, slice) else which.numpy()])), ...
+    return points[which].to(dtype)
 
 
 @dataclass
 class Cloud:
-    """Points (n, d) with their centre and half squared norms |x − c|²/2 about it, read block by block.
+    """Points (n, d) with a centre c and half squared norms |x − c|²/2 about it, read block by block.
 
-    The points may be a tensor or a NumPy array, on disk if need be. The centre is a float32 number in float64, so that
-    float32 points are centred with one rounding in either dtype.
+    The points may be a tensor or a NumPy array, on disk if need be. The centre is zero unless the mean is longer than
+    the points are wide: then only does centring spare digits, and then only are blocks copies. It is a float32 number
+    in float64, so that float32 points are centred with one rounding in either dtype.
     """
 
     points: Points
     centre: Tensor | None = None
+    centred: bool = field(init=False)
     half_norms: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        blocks = list(slices(len(self.points), self.block_rows(torch.float64)))
+        blocks = list(slices(len(self.points), rows_within(2**20, self.dim, 8, low=1, high=4096)))
         if self.centre is None:
-            total = sum(take(self.points, block).sum(0) for block in blocks)
-            self.centre = (total / len(self.points)).to(torch.float32).to(torch.float64)
-        self.half_norms = torch.cat([self.block(block, torch.float64).square().sum(1) / 2 for block in blocks])
+            total, squares = 0.0, 0.0
+            for block in blocks:
+                rows = take(self.points, block)
+                total, squares = total + rows.sum(0), squares + torch.linalg.vecdot(rows, rows).sum()
+            mean = total / len(self.points)
+            length = mean.square().sum()
+            needed = length > squares / len(self.points) - length
+            self.centre = torch.where(needed, mean.to(torch.float32).to(torch.float64), 0.0)
+        self.centred = bool(self.centre.any())
+        self.half_norms = self.centre.new_empty(len(self.points))
+        for block in blocks:
+            rows = self.block(block, torch.float64)
+            self.half_norms[block] = torch.linalg.vecdot(rows, rows) / 2
 
     def __len__(self) -> int:
         return len(self.points)
@@ -68,13 +79,14 @@ class Cloud:
 
     def block_rows(self, dtype: torch.dtype, n_bytes: int = BATCH_BYTES) -> int:
         """How many centred rows of ``dtype`` fit into ``n_bytes``."""
-        return rows_within(n_bytes, self.dim, dtype.itemsize, low=16, high=4096)
+        return rows_within(n_bytes, self.dim, dtype.itemsize, low=512, high=4096)
 
-    def block(self, which: slice | Tensor, dtype: torch.dtype) -> Tensor:
-        """The centred rows x − c, rounded once to ``dtype``."""
-        if dtype == torch.float32 and isinstance(self.points, Tensor) and self.points.dtype == torch.float32:
-            return self.points[which] - self.centre.to(torch.float32)
-        return (take(self.points, which) - self.centre).to(dtype)
+    def block(self, which: slice | Tensor, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
+        """The centred rows x − c times ``scale``, in ``dtype``; a view of the points where that changes nothing."""
+        if scale != 1:
+            return (take(self.points, which) - self.centre).mul_(scale).to(dtype)
+        rows = take(self.points, which, dtype)
+        return rows - self.centre.to(dtype) if self.centred else rows
 
 
 def half_distance_error(query_norms: Tensor, largest_norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
@@ -89,18 +101,17 @@ def half_distance_error(query_norms: Tensor, largest_norm: Tensor, dim: int, dty
     return gamma * query_norms * largest_norm + 4 * unit * (query_norms.square() + largest_norm.square()) + underflow
 
 
-def pair_differences(
-    queries: Points, points: Points, rows: Tensor, columns: Tensor
-) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Differences x − y (p, d) of the given pairs and their squared lengths (p,), in float64, batch by batch."""
-    for batch in slices(len(rows), rows_within(BATCH_BYTES, queries.shape[1], 8, low=1, high=2**16)):
-        difference = take(points, columns[batch]) - take(queries, rows[batch])
-        yield batch, difference, difference.square().sum(1)
+def pairs(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
+    """Points x (p, d) and |x − y|² (p,) by differences, in float64, for the given pairs, batch by batch."""
+    for batch in slices(len(rows), rows_within(BATCH_BYTES // 8, queries.shape[1], 8, low=64, high=2**16)):
+        chosen = take(points, columns[batch])
+        difference = chosen - take(queries, rows[batch])
+        yield batch, chosen, torch.linalg.vecdot(difference, difference)
 
 
 def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Tensor:
     """Squared distances (p,) of the given pairs, by float64 differences."""
-    parts = [squared for _, _, squared in pair_differences(queries, points, rows, columns)]
+    parts = [squared for _, _, squared in pairs(queries, points, rows, columns)]
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=rows.device)
 
 
@@ -127,21 +138,22 @@ class _Search:
         self.value = torch.full((len(queries), self.size), torch.inf, device=device)
         self.index = torch.full((len(queries), self.size), -1, device=device)
         largest = float(torch.maximum(cloud.half_norms.max(), self.queries.half_norms.max()))
-        # A power of two brings the points into the unit ball, where float32 products neither over- nor underflow.
-        self.scale = 2.0 ** -math.ceil(math.log2(math.sqrt(2 * largest))) if largest > 0 else 1.0
+        # Where float32 products could over- or underflow, a power of two brings the points into the unit ball.
+        ordinary = 1e-24 < largest < 1e24 or largest == 0
+        self.scale = 1.0 if ordinary else 2.0 ** -math.ceil(math.log2(math.sqrt(2 * largest)))
 
     def tile(self, rows: slice | Tensor, left: Tensor, columns: slice) -> Tensor:
         """Half squared distances of some queries, whose block is ``left``, to consecutive points, in its dtype."""
-        right = self.cloud.block(columns, left.dtype).mul_(self.scale)
+        right = self.cloud.block(columns, left.dtype, self.scale)
         norms_x = (self.cloud.half_norms[columns] * self.scale**2).to(left.dtype)
         norms_y = (self.queries.half_norms[rows] * self.scale**2).to(left.dtype)
         return torch.addmm(norms_x, left, right.T, alpha=-1).add_(norms_y[:, None])
 
     def shortlist(self) -> None:
         """Fill the lists from float32 products; among themselves, each tile serves its rows and its columns."""
-        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=1024)
+        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
         for rows in slices(len(self.queries), 2 * wide):
-            left = self.queries.block(rows, torch.float32).mul_(self.scale)
+            left = self.queries.block(rows, torch.float32, self.scale)
             for columns in slices(len(self.cloud), wide):
                 if self.itself and columns.stop <= rows.start:
                     continue
@@ -155,7 +167,14 @@ class _Search:
     def merge(self, rows: slice, tile: Tensor, offset: int) -> None:
         """Let the points of a tile, numbered from ``offset``, enter the lists of its queries."""
         value, index = self.value[rows], self.index[rows]
-        row, column = (tile < value[:, -1:]).nonzero(as_tuple=True)
+        near = tile < value[:, -1:]
+        if int(near.sum()) > near.numel() // 16:  # as at the beginning, when any point is a candidate
+            best, order = torch.cat([value, tile], 1).topk(self.size, largest=False)
+            old = order < self.size
+            kept = index.gather(1, order.clamp(max=self.size - 1))
+            self.value[rows], self.index[rows] = best, torch.where(old, kept, order - self.size + offset)
+            return
+        row, column = near.nonzero(as_tuple=True)
         if len(row) == 0:
             return
         count = torch.bincount(row, minlength=len(tile))
@@ -189,7 +208,7 @@ class _Search:
 
     def search_again(self, rows: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
         """All that could be among the nearest of some queries, whose k-th is at most ``worst`` away, in float64."""
-        left = self.queries.block(rows, torch.float64).mul_(self.scale)
+        left = self.queries.block(rows, torch.float64, self.scale)
         limit = worst / 2 * self.scale**2 * (1 + 1e-9) + self.error(rows, torch.float64)
         found = []
         for columns in slices(len(self.cloud), self.cloud.block_rows(torch.float64)):

@@ -177,3 +177,28 @@ def test_bad_queries(method):
     for sigma in (0.0, -1.0, math.nan, math.inf, "wide"):
         with pytest.raises(ValueError, match="sigma"):
             call(torch.zeros(2, 3), sigma)
+
+
+def test_many_queries_at_3072_dimensions():
+    """More chosen pairs than one batch of differences holds; float32 queries against float64 sums."""
+    training = points(1500, 3072, 0, torch.float32)
+    denoiser, reference_denoiser = EmpiricalDenoiser(training), EmpiricalDenoiser(training.double())
+    noise = points(300, 3072, 1, torch.float32)
+    for y, sigma in ((training[:300] + 0.05 * noise, 0.05), (noise, 1.0), (noise, 2.0), (20 * noise, 20.0)):
+        logits = -(y.double().square().sum(1)[:, None] + training.double().square().sum(1)) / 2
+        weights = ((logits + y.double() @ training.double().T) / sigma**2).softmax(1)
+        torch.testing.assert_close(
+            reference_denoiser(y.double(), sigma), weights @ training.double(), rtol=0, atol=1e-7
+        )
+        torch.testing.assert_close(denoiser(y, sigma).double(), weights @ training.double(), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("scale", [1e-30, 1e-12, 1e12, 1e30])
+def test_units_do_not_matter(scale):
+    """Distances that float32 squares could not hold."""
+    training, y = points(700, 9, 0), points(40, 9, 1)
+    plain, scaled = EmpiricalDenoiser(training), EmpiricalDenoiser(training * scale)
+    for sigma in (0.05, 0.7):
+        torch.testing.assert_close(scaled(y * scale, sigma * scale) / scale, plain(y, sigma), rtol=1e-9, atol=1e-9)
+        difference = scaled.log_density(y * scale, sigma * scale) - plain.log_density(y, sigma)
+        torch.testing.assert_close(difference, torch.full_like(difference, -9 * math.log(scale)), rtol=0, atol=1e-7)
