@@ -1,5 +1,17 @@
 """Measures of memorization on samples: sparsity, the gap between neighbours, and the audit."""
 
+from .copies import AuditReport, LabelAudit, audit, binomial_interval
+from .coverage_risk import CoverageRisk, risk_from_neighbours
 from .neighbours import NeighbourGap, local_sparsity, neighbour_gap
 
-__all__ = ["NeighbourGap", "local_sparsity", "neighbour_gap"]
+__all__ = [
+    "AuditReport",
+    "CoverageRisk",
+    "LabelAudit",
+    "NeighbourGap",
+    "audit",
+    "binomial_interval",
+    "local_sparsity",
+    "neighbour_gap",
+    "risk_from_neighbours",
+]

@@ -8,7 +8,7 @@ again by float64 differences. Points are centred and scaled block by block, and 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -89,7 +89,7 @@ class Cloud:
         return rows - self.centre.to(dtype) if self.centred else rows
 
 
-def half_distance_error(query_norms: Tensor, largest_norm: Tensor, dim: int, dtype: torch.dtype) -> Tensor:
+def half_distance_error(query_norms: Tensor, largest_norm: Tensor | float, dim: int, dtype: torch.dtype) -> Tensor:
     """A bound (m,) on the error of |q|²/2 + |x|²/2 − q·x from a product in ``dtype``, for |x| ≤ ``largest_norm``.
 
     A product of d terms errs by at most γ_d |q||x| with γ_d = du/(1 − du), in whatever order it is summed; rounding the
@@ -98,7 +98,7 @@ def half_distance_error(query_norms: Tensor, largest_norm: Tensor, dim: int, dty
     unit = torch.finfo(dtype).eps / 2
     gamma = (dim + 4) * unit / (1 - (dim + 4) * unit)
     underflow = (dim + 4) * torch.finfo(dtype).smallest_normal
-    return gamma * query_norms * largest_norm + 4 * unit * (query_norms.square() + largest_norm.square()) + underflow
+    return gamma * query_norms * largest_norm + 4 * unit * (query_norms.square() + largest_norm**2) + underflow
 
 
 def pairs(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
@@ -115,29 +115,42 @@ def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tens
     return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=rows.device)
 
 
-def nearest(queries: Points, points: Points | None = None, k: int = 1) -> tuple[Tensor, Tensor]:
+def nearest(
+    queries: Points,
+    points: Points | None = None,
+    k: int = 1,
+    *,
+    skip: Tensor | None = None,
+    progress: Callable[[int], None] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Indices (m, k) and squared distances (m, k) of the ``k`` points nearest to each query, ties by index.
 
     Without ``points``, the ``k`` nearest *others* of each query among the queries, from half of the products. The
     result is that of float64 differences throughout: float32 products make a list of k + 6, and a query whose list is
-    not proven complete by the error bound of the products is searched again in float64.
+    not proven complete by the error bound of the products is searched again in float64. (Of more than k + 6 points
+    equal to the query, any k may be returned.) Points marked in ``skip`` (n,) are passed over. ``progress`` is told the
+    number of pairs after each tile: m·n in all, or n(n + 1)/2 and a little more among themselves.
     """
-    search = _Search(Cloud(queries if points is None else points), queries, k, itself=points is None)
-    search.shortlist()
+    search = _Search(Cloud(queries if points is None else points), queries, k, itself=points is None, skip=skip)
+    search.shortlist(progress)
     return search.exact()
 
 
 class _Search:
     """The running short lists of one call of `nearest`; half squared distances, in units of a power of two."""
 
-    def __init__(self, cloud: Cloud, queries: Points, k: int, *, itself: bool) -> None:
+    def __init__(self, cloud: Cloud, queries: Points, k: int, *, itself: bool, skip: Tensor | None = None) -> None:
         self.cloud, self.k, self.itself = cloud, k, itself
         self.queries = cloud if itself else Cloud(queries, cloud.centre)
-        self.size = min(k + SPARE, len(cloud) - itself)
+        self.available = len(cloud) - itself - (0 if skip is None else int(skip.sum()))
+        self.size = min(k + SPARE, self.available)
         device = cloud.half_norms.device
         self.value = torch.full((len(queries), self.size), torch.inf, device=device)
         self.index = torch.full((len(queries), self.size), -1, device=device)
-        largest = float(torch.maximum(cloud.half_norms.max(), self.queries.half_norms.max()))
+        self.furthest = float(cloud.half_norms.max())
+        largest = max(self.furthest, float(self.queries.half_norms.max()))
+        if skip is not None:
+            cloud.half_norms[skip] = torch.inf
         # Where float32 products could over- or underflow, a power of two brings the points into the unit ball.
         ordinary = 1e-24 < largest < 1e24 or largest == 0
         self.scale = 1.0 if ordinary else 2.0 ** -math.ceil(math.log2(math.sqrt(2 * largest)))
@@ -149,7 +162,7 @@ class _Search:
         norms_y = (self.queries.half_norms[rows] * self.scale**2).to(left.dtype)
         return torch.addmm(norms_x, left, right.T, alpha=-1).add_(norms_y[:, None])
 
-    def shortlist(self) -> None:
+    def shortlist(self, progress: Callable[[int], None] | None) -> None:
         """Fill the lists from float32 products; among themselves, each tile serves its rows and its columns."""
         wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
         for rows in slices(len(self.queries), 2 * wide):
@@ -163,6 +176,8 @@ class _Search:
                 elif self.itself:
                     self.merge(columns, tile.T, rows.start)
                 self.merge(rows, tile, columns.start)
+                if progress is not None:
+                    progress(tile.numel())
 
     def merge(self, rows: slice, tile: Tensor, offset: int) -> None:
         """Let the points of a tile, numbered from ``offset``, enter the lists of its queries."""
@@ -196,7 +211,7 @@ class _Search:
         worst = distance[:, -1]
         safe = self.value[:, -1] - self.error(slice(None), torch.float32)
         proven = (worst / 2 * self.scale**2 < safe) | (worst == 0)
-        if self.size < len(self.cloud) - self.itself:
+        if self.size < self.available:
             for again in (~proven).nonzero()[:, 0].split(256):
                 index[again], distance[again] = self.search_again(again, worst[again])
         return index, distance
@@ -204,7 +219,7 @@ class _Search:
     def error(self, rows: slice | Tensor, dtype: torch.dtype) -> Tensor:
         """The bound on the error of a tile's entries, in its scaled units."""
         norms = (2 * self.queries.half_norms[rows]).sqrt() * self.scale
-        return half_distance_error(norms, (2 * self.cloud.half_norms.max()).sqrt() * self.scale, self.cloud.dim, dtype)
+        return half_distance_error(norms, math.sqrt(2 * self.furthest) * self.scale, self.cloud.dim, dtype)
 
     def search_again(self, rows: Tensor, worst: Tensor) -> tuple[Tensor, Tensor]:
         """All that could be among the nearest of some queries, whose k-th is at most ``worst`` away, in float64."""

@@ -1,0 +1,213 @@
+"""The audit against a computation of its own, with planted copies, duplicates and bad input."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy.stats import binom
+
+from diffmem_lib.memorization import audit, binomial_interval, local_sparsity, risk_from_neighbours
+
+
+def points(n, dim, seed, dtype=torch.float32):
+    return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def planted():
+    """d = 3072: three exact copies, three at 1e-4, one copy of a duplicated point, three fresh samples."""
+    training = points(400, 3072, 0)
+    training[300] = training[6]
+    training[301] = training[6]
+    samples = torch.cat([training[:3], training[3:6] + 1e-4 * points(3, 3072, 1), training[6:7], points(3, 3072, 2)])
+    return samples, training
+
+
+def by_differences(samples, training, threshold):
+    """Memorized, D1 and D2 from the definition, one pair at a time in float64."""
+    rows = []
+    x = training.double().numpy()
+    for y in samples.double().numpy():
+        distance = ((x - y) ** 2).mean(1)
+        first = int(distance.argmin())
+        other = [i for i in range(len(x)) if not np.array_equal(x[i], x[first])]
+        rows.append((first, distance[first], min(distance[i] for i in other)))
+    first, d1, d2 = (np.array(column) for column in zip(*rows, strict=True))
+    return first, d1, d2, d1 / d2 < threshold
+
+
+def test_planted_copies_at_3072_dimensions():
+    samples, training = planted()
+    report = audit(samples, training, k=5)
+    first, d1, d2, memorized = by_differences(samples, training, 1 / 3)
+    assert report.memorized.tolist() == memorized.tolist() == [True] * 7 + [False] * 3
+    assert report.nearest[:, 0].tolist() == first.tolist()
+    np.testing.assert_allclose(report.distance[:, 0], d1, rtol=1e-6, atol=0)
+    np.testing.assert_allclose(report.distance[:, 1], d2, rtol=1e-6, atol=0)
+    assert report.dominance[:3].tolist() == [math.inf] * 3
+    assert report.dominance[6] == math.inf  # the second nearest is distinct in value
+    assert report.fraction == 0.7
+    assert report.duplicates == 2
+    assert report.duplicate_of[[6, 300, 301]].tolist() == [6, 6, 6]
+    torch.testing.assert_close(report.sparsity, local_sparsity(training, 5), rtol=0, atol=0)
+
+
+def test_rate_counts_each_nearest_point():
+    training = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [0.0, 10.0]])
+    samples = torch.tensor([[0.1, 0.0], [4.9, 0.0], [4.8, 0.0], [0.0, 9.0]])
+    report = audit(samples, training, k=1)
+    assert report.assigned.tolist() == [3, 0, 1, 1]
+    assert report.copied.tolist() == [1, 0, 1, 1]
+    assert report.rate.tolist()[0] == pytest.approx(1 / 3)
+    assert math.isnan(report.rate[1])
+    assert report.rate[2:].tolist() == [1.0, 1.0]  # equal points share their rate
+
+
+def test_threshold_is_strict_and_of_squared_distances():
+    """At 1 between 0 and 3 the squared ratio is 1/4 exactly, the Euclidean one 1/2."""
+    training, sample = torch.tensor([[0.0], [3.0], [50.0]]), torch.tensor([[1.0]])
+    assert not audit(sample, training, k=1, threshold=0.25).memorized.any()
+    assert audit(sample, training, k=1, threshold=0.2500001).memorized.all()
+    assert not audit(sample, training, k=1, threshold=0.2).memorized.any()
+
+
+def test_labels_and_held_out():
+    training = points(60, 8, 0)
+    labels = ["cat"] * 20 + ["dog"] * 40
+    samples = torch.cat([training[:10] + 1e-3, training[30:32] + 1e-3, points(200, 8, 1)])
+    held_out = torch.cat([points(50, 8, 2), training[5:6]])
+    report = audit(samples, training, held_out, labels)
+    first, _, _, memorized = by_differences(samples, training, 1 / 3)
+    for name, members in (("cat", range(20)), ("dog", range(20, 60))):
+        mine = np.isin(first, list(members))
+        part = report.labels[name]
+        assert (part.training, part.assigned, part.memorized) == (len(members), mine.sum(), (mine & memorized).sum())
+        assert report.label_fractions[name] == (mine & memorized).sum() / mine.sum()
+        assert part.sparsity == pytest.approx(report.sparsity[list(members)].mean().item())
+        assert part.interval == binomial_interval(part.memorized, part.assigned)
+    assert report.held_out_fraction == by_differences(held_out, training, 1 / 3)[3].mean()
+    assert report.held_out_in_training == 1
+    assert audit(samples, training, labels=np.arange(60) % 2).labels.keys() == {0, 1}
+    assert audit(samples, training, labels=torch.arange(60) % 2).labels.keys() == {0, 1}
+    assert report.interval == binomial_interval(int(memorized.sum()), 212)
+
+
+def test_a_label_without_samples():
+    training = torch.cat([points(20, 4, 0), points(20, 4, 1) + 1000])
+    report = audit(points(5, 4, 2), training, labels=[0] * 20 + [1] * 20)
+    assert math.isnan(report.label_fractions[1])
+    assert report.labels[1].interval == (0.0, 1.0)
+
+
+def test_arrays_on_disk_give_the_same(tmp_path):
+    samples, training = planted()
+    expected = audit(samples, training, held_out=samples, k=5)
+    for name, values in (("samples", samples), ("training", training)):
+        np.save(tmp_path / f"{name}.npy", values.numpy())
+    mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("samples", "training")]
+    report = audit(*mapped, held_out=mapped[0], k=5)
+    for name in ("memorized", "nearest", "distance", "assigned", "copied", "sparsity", "duplicate_of"):
+        assert torch.equal(getattr(report, name), getattr(expected, name)), name
+
+
+def test_progress_rises_to_the_end():
+    seen = []
+    audit(
+        points(50, 3, 0), points(3000, 3, 1), points(20, 3, 2), progress=lambda done, total: seen.append((done, total))
+    )
+    done = [pair[0] for pair in seen]
+    assert done == sorted(done)
+    assert seen[-1][0] == seen[-1][1] == 3000 * 70 + 3000 * 3001 // 2
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10), (7, 500)])
+def test_interval_by_its_definition(count, total):
+    """At either end the count seen is as rare as 2.5 %."""
+    low, high = binomial_interval(count, total)
+    assert low == 0 if count == 0 else binom.sf(count - 1, total, low) == pytest.approx(0.025)
+    assert high == 1 if count == total else binom.cdf(count, total, high) == pytest.approx(0.025)
+
+
+# Predicted risk
+
+
+@pytest.mark.parametrize("dim", [1, 2, 5])
+def test_risk_knows_the_density_of_a_uniform_law(dim):
+    """Uniform on the unit torus p = 1, so that nσ_c^D (2πe)^{D/2} = 1, to within the noise of ten neighbours."""
+    n = 4000
+    x = torch.rand(n, dim, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    squared = torch.zeros(n, n, dtype=torch.float64)
+    for axis in x.T:
+        gap = (axis[:, None] - axis).abs()
+        squared += torch.minimum(gap, 1 - gap).square()
+    squared.fill_diagonal_(torch.inf)
+    coverage = risk_from_neighbours(squared.topk(10, largest=False).values)
+    expected = n ** (-1 / dim) / math.sqrt(2 * math.pi * math.e)
+    assert coverage.dimension == dim
+    # (k − 1)/r_k^D is unbiased with a relative spread of 1/√(k − 2) for one point, of which there are n/k independent.
+    mean_density = (coverage.critical_sigma ** (-dim)).mean().item()
+    assert mean_density == pytest.approx(expected ** (-dim), rel=5 / math.sqrt(8 * n / 10))
+
+
+def test_risk_is_minus_the_log_coverage():
+    """By hand on a line: neighbours at 1 and 2, so 1/D = log 2 and D = 1; p = (2 − 1)/((n − 1)·2·2)."""
+    squared = torch.tensor([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [4.0, 16.0]], dtype=torch.float64)
+    coverage = risk_from_neighbours(squared)
+    assert coverage.dimension == 1
+    critical = [1 / (4 / (3 * 2 * r)) / math.sqrt(2 * math.pi * math.e) for r in (2, 2, 2, 4)]
+    assert coverage.critical_sigma.tolist() == pytest.approx(critical)
+    assert coverage.reference_sigma == pytest.approx(critical[0])
+    assert coverage.risk.tolist() == pytest.approx([0, 0, 0, math.log(2)])
+
+
+def test_risk_of_sparse_points_is_larger_and_of_duplicates_alone_unknown():
+    dense, sparse = points(200, 6, 0), 8 * points(50, 6, 1)
+    risk = audit(dense[:2], torch.cat([dense, sparse])).coverage.risk
+    assert risk[200:].median() > risk[:200].median() + 3
+    same = torch.zeros(20, 3)
+    same[12:] = points(8, 3, 2)
+    risk = audit(same[:1], same, k=5).coverage.risk
+    assert torch.isnan(risk[:12]).all()
+    assert not torch.isnan(risk[12:]).any()
+
+
+# Bad input
+
+NAN_ROW = points(40, 3, 5)
+NAN_ROW[7, 1] = math.nan
+
+
+@pytest.mark.parametrize("kind", [torch.Tensor, np.ndarray])
+@pytest.mark.parametrize("which", ["samples", "training", "held_out"])
+def test_bad_arrays(which, kind):
+    good = {"samples": points(40, 3, 0), "training": points(40, 3, 1), "held_out": points(40, 3, 2)}
+    for bad in (torch.zeros(40), torch.zeros(0, 3), torch.zeros(40, 3, dtype=torch.int64), NAN_ROW, NAN_ROW * math.inf):
+        value = bad if kind is torch.Tensor else bad.numpy()
+        with pytest.raises(ValueError, match=which):
+            audit(**{**good, which: value})
+    with pytest.raises(ValueError, match="samples"):
+        audit(points(4, 2, 0), good["training"])
+    with pytest.raises(ValueError, match="held_out"):
+        audit(good["samples"], good["training"], points(4, 2, 0))
+
+
+def test_row_of_the_first_nan_is_named():
+    with pytest.raises(ValueError, match="row 7"):
+        audit(points(3, 3, 0), NAN_ROW.numpy())
+
+
+def test_bad_options():
+    samples, training = points(4, 3, 0), points(11, 3, 1)
+    with pytest.raises(ValueError, match="more than k = 11"):
+        audit(samples, training, k=11)
+    with pytest.raises(ValueError, match="equal"):
+        audit(samples, torch.ones(20, 3))
+    for k in (0, 1.5, "ten"):
+        with pytest.raises(ValueError, match="k must"):
+            audit(samples, training, k=k)
+    for threshold in (0, 1, -1, 2, math.nan, "third"):
+        with pytest.raises(ValueError, match="threshold"):
+            audit(samples, training, threshold=threshold)
+    for labels in ([1] * 10, [[1] * 11], 3, np.full(11, math.nan)):
+        with pytest.raises(ValueError, match="labels"):
+            audit(samples, training, labels=labels)
