@@ -1,0 +1,152 @@
+"""What the audit can read: arrays in .npy and .npz, and folders of PNG or JPEG images. Nothing is ever unpickled."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["InputError", "Loaded", "load", "load_labels"]
+
+SUFFIXES = {".png", ".jpg", ".jpeg"}
+BLOCK = 2**18
+
+
+class InputError(ValueError):
+    """A file that cannot be audited; the message says which one and why, in one line."""
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """Points as rows, from where they came, and for images their shape (height, width, channels) and files."""
+
+    points: np.ndarray
+    source: str
+    image_shape: tuple[int, int, int] | None
+    files: tuple[str, ...] | None = None
+
+
+def load(source: str, *, colour: bool = False) -> Loaded:
+    """Read an array (``file.npy``, ``file.npz``, ``file.npz:KEY``) or a folder of images.
+
+    Floating-point .npy files are mapped, not read. Integer pixels become float32 in [0, 1]: unsigned 8-bit numbers are
+    divided by 255, 16-bit ones by 65535. Channels become the last axis. ``colour`` reads grey files as three channels.
+    """
+    if Path(source).is_dir():
+        return _folder(Path(source), source, colour)
+    array = _array(source)
+    if array.dtype == np.uint8 or array.dtype == np.uint16:
+        array = array.astype(np.float32) / np.iinfo(array.dtype).max
+    if array.dtype.kind != "f" or array.dtype.itemsize > 8:
+        raise InputError(
+            f"{source}: numbers must be floating-point, or unsigned pixels of 8 or 16 bits, not {array.dtype}"
+        )
+    if array.dtype not in (np.float32, np.float64):  # half precision, or another byte order
+        array = array.astype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
+    if array.ndim < 2 or array.size == 0:
+        raise InputError(
+            f"{source}: must hold points along the first of two or more axes, not an array of {array.shape}"
+        )
+    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
+        array = np.moveaxis(array, 1, 3)
+    points = array.reshape(len(array), -1)
+    _check_finite(points, source)
+    return Loaded(points, source, _image_shape(array.shape))
+
+
+def load_labels(source: str) -> np.ndarray:
+    """Labels from an .npy or .npz array, or from a text file with one a line."""
+    if source.endswith((".npy", ".npz")) or ".npz:" in source:
+        array = _array(source)
+        if array.ndim != 1:
+            raise InputError(f"{source}: labels must have one axis, not the shape {array.shape}")
+        return array
+    try:
+        return np.array(Path(source).read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise InputError(f"{source}: cannot be read ({_reason(error)})") from None
+
+
+def _array(source: str) -> np.ndarray:
+    path, separator, key = source.partition(".npz:")
+    path = path + ".npz" if separator else source
+    try:
+        # A mapped array costs no memory; inside an .npz nothing can be mapped.
+        data = np.load(path, mmap_mode="r" if path.endswith(".npy") else None, allow_pickle=False)
+        if isinstance(data, np.ndarray):
+            return data
+        with data:
+            key = key or (data.files[0] if len(data.files) == 1 else "")
+            if key not in data.files:
+                raise InputError(
+                    f"{path}: say which array is meant, as {path}:KEY, of {', '.join(data.files) or 'none'}"
+                )
+            return data[key]
+    except InputError:
+        raise
+    except (OSError, EOFError, zipfile.BadZipFile, ValueError) as error:
+        if "pickle" in str(error).lower() or "Python objects" in str(error):
+            raise InputError(f"{path}: holds pickled objects, or is no array file; such are never read") from None
+        raise InputError(f"{path}: cannot be read ({_reason(error)})") from None
+
+
+def _folder(folder: Path, source: str, colour: bool) -> Loaded:
+    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    if not files:
+        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder")
+    colour = colour or any(_is_colour(file) for file in files)
+    first = _image(files[0], colour)
+    points = np.empty((len(files), first.size), dtype=np.float32)
+    for row, file in zip(points, files, strict=True):
+        image = _image(file, colour)
+        if image.shape != first.shape:
+            sizes = " but ".join(f"{shape[1]}×{shape[0]}" for shape in (image.shape, first.shape))
+            raise InputError(f"{file}: is {sizes} in {files[0].name}; all images must have one size")
+        row[:] = image.ravel()
+    return Loaded(points, source, first.shape, tuple(file.name for file in files))
+
+
+def _is_colour(file: Path) -> bool:
+    try:
+        with Image.open(file) as image:
+            return image.mode not in ("1", "L", "LA", "I", "F") and not image.mode.startswith("I;")
+    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: cannot be read as an image ({_reason(error)})") from None
+
+
+def _image(file: Path, colour: bool) -> np.ndarray:
+    """One image (height, width, channels) in [0, 1]."""
+    try:
+        with Image.open(file) as image:
+            if image.mode.startswith("I"):  # 16 bits
+                grey = np.asarray(image, dtype=np.float32)[:, :, None] / 65535
+                return np.repeat(grey, 3, axis=2) if colour else grey
+            pixels = np.asarray(image.convert("RGB" if colour else "L"), dtype=np.float32) / 255
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+        raise InputError(f"{file}: cannot be read as an image ({_reason(error)})") from None
+    return pixels if colour else pixels[:, :, None]
+
+
+def _check_finite(points: np.ndarray, source: str) -> None:
+    rows = max(1, BLOCK // points.shape[1])
+    for start in range(0, len(points), rows):
+        finite = np.isfinite(points[start : start + rows]).all(1)
+        if not finite.all():
+            raise InputError(f"{source}: NaN or infinity in point {start + int(finite.argmin())}")
+
+
+def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Height, width and channels of (n, h, w) and (n, h, w, c) arrays; None for others."""
+    if len(shape) == 3:
+        return shape[1], shape[2], 1
+    if len(shape) == 4 and shape[3] in (1, 3):
+        return shape[1], shape[2], shape[3]
+    return None
+
+
+def _reason(error: Exception) -> str:
+    text = getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return " ".join(text.split())

@@ -1,0 +1,260 @@
+"""The command as its user meets it: files in, report out, exit status, and one line about whatever is wrong."""
+
+import json
+import pickle
+import re
+import subprocess
+import sys
+import tomllib
+from html.parser import HTMLParser
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from diffmem_lib import cli
+from diffmem_lib.memorization import inputs
+
+RNG = np.random.default_rng(0)
+TRAINING = RNG.random((60, 6, 5)).astype(np.float32)
+SAMPLES = np.concatenate([TRAINING[:4], RNG.random((36, 6, 5)).astype(np.float32)])
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    """A folder with good input of every kind, which the command runs in."""
+    monkeypatch.chdir(tmp_path)
+    np.save("samples.npy", SAMPLES)
+    np.save("training.npy", TRAINING)
+    np.save("held_out.npy", RNG.random((30, 6, 5)).astype(np.float32))
+    np.save("labels.npy", np.arange(60) % 3)
+    Path("labels.txt").write_text("\n".join("abc"[i % 3] for i in range(60)) + "\n")
+    np.savez("both.npz", samples=SAMPLES, training=TRAINING)
+    np.savez("one.npz", SAMPLES)
+    for name, images in (("png", SAMPLES), ("jpeg", TRAINING)):
+        Path(name).mkdir()
+        for i, image in enumerate(images):
+            suffix = {"png": "png", "jpeg": ("jpg", "JPEG")[i % 2]}[name]
+            Image.fromarray((255 * image).astype(np.uint8)).save(f"{name}/{i:03d}.{suffix}", quality=95)
+    return tmp_path
+
+
+def run(capsys, *arguments):
+    status = cli.main(["audit", *arguments])
+    captured = capsys.readouterr()
+    return status, captured.out, captured.err
+
+
+def test_everything_at_once(folder, capsys):
+    status, out, err = run(
+        capsys, "--samples", "samples.npy", "--training", "training.npy", "--held-out", "held_out.npy",
+        "--labels", "labels.npy", "--k", "5", "--out", "new/report",
+    )  # fmt: skip
+    assert (status, err) == (0, "")
+    assert "memorized 10.0 %, 95 % interval 2.8 % to 23.7 %" in out
+    assert "squared Euclidean distance per dimension" in out
+    assert "not perception" in out
+    document = json.loads(Path("new/report/report.json").read_text())
+    assert document["memorized_fraction"] == 0.1
+    assert document["samples"]["memorized"] == [True] * 4 + [False] * 36
+    assert document["training"]["copies"][:5] == [1, 1, 1, 1, 0]
+    assert set(document["labels"]) == {"0", "1", "2"}
+    assert sorted(path.name for path in Path("new/report").iterdir()) == ["report.html", "report.json"]
+
+
+def test_page_is_self_contained_and_well_formed(folder, capsys):
+    Path("labels.txt").write_text("\n".join(["<b>&"] * 30 + ["plain"] * 30))
+    run(capsys, "--samples", "samples.npy", "--training", "training.npy", "--labels", "labels.txt", "--out", "report")
+    page = Path("report/report.html").read_text(encoding="utf-8")
+    assert not re.search(r"(src|href)=.(?!data:)", page)
+    assert "<script" not in page
+    assert "<b>&" not in page
+    assert page.count("data:image/png;base64,") == 8  # four pairs
+    assert page.count("<img") == page.count(" alt=")
+    open_tags = []
+
+    class Parser(HTMLParser):
+        def handle_starttag(self, tag, attrs):
+            if tag not in ("meta", "img", "br", "line", "circle"):
+                open_tags.append(tag)
+
+        def handle_endtag(self, tag):
+            assert open_tags.pop() == tag
+
+    Parser().feed(page.replace("/>", ">"))
+    assert open_tags == []
+
+
+@pytest.mark.parametrize(
+    ("samples", "training"),
+    [("both.npz:samples", "both.npz:training"), ("one.npz", "training.npy"), ("png", "jpeg"), ("png", "training.npy")],
+)
+def test_formats(folder, capsys, samples, training):
+    status, out, _ = run(capsys, "--samples", samples, "--training", training, "--labels", "labels.txt")
+    assert status == 0
+    assert "memorized 10.0 %" in out
+    assert "label" in out
+
+
+def test_pixels_of_eight_and_sixteen_bits_and_both_channel_orders(folder, capsys):
+    colour = RNG.random((30, 3, 4, 5))
+    np.save("first.npy", np.uint8(255 * colour))
+    np.save("last.npy", np.uint16(65535 * np.moveaxis(colour, 1, 3)))
+    status, out, _ = run(capsys, "--samples", "first.npy", "--training", "last.npy", "--out", "report")
+    assert status == 0
+    assert "memorized 100.0 %" in out
+
+
+def test_grey_and_colour_folders(folder, capsys):
+    Path("colour").mkdir()
+    for i, image in enumerate(SAMPLES):
+        Image.fromarray((255 * image).astype(np.uint8)).convert("RGB").save(f"colour/{i:02d}.png")
+    assert run(capsys, "--samples", "colour", "--training", "jpeg")[0] == 0
+
+
+def test_float_arrays_are_mapped(folder):
+    assert isinstance(inputs.load("training.npy").points.base, np.memmap)
+
+
+def test_embeddings_need_no_images(folder, capsys):
+    np.save("a.npy", TRAINING.reshape(60, -1)[:10])
+    np.save("b.npy", TRAINING.reshape(60, -1))
+    assert run(capsys, "--samples", "a.npy", "--training", "b.npy", "--out", "report")[0] == 0
+    assert "<img" not in Path("report/report.html").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("limit", "expected"), [("0.05", 1), ("0.1", 0), ("0", 1), ("1", 0)])
+def test_fail_above(folder, capsys, limit, expected):
+    status, _, err = run(
+        capsys, "--samples", "samples.npy", "--training", "training.npy", "--fail-above", limit, "--out", "report"
+    )
+    assert status == expected
+    assert ("above" in err) == bool(expected)
+    assert Path("report/report.html").exists()  # measured all the same
+
+
+def bad_input(folder):
+    """Everything that a user may get wrong: options over good ones, and what the line must say."""
+    broken = TRAINING.copy()
+    broken[17, 2, 2] = np.nan
+    np.save("nan.npy", broken)
+    np.save("nan_samples.npy", broken[10:])
+    np.save("narrow.npy", TRAINING[:, :, :4])
+    np.save("few.npy", TRAINING[:10])
+    np.save("short.npy", np.arange(59))
+    np.save("square.npy", np.zeros((60, 2)))
+    np.save("objects.npy", np.array([{"a": 1}] * 3, dtype=object), allow_pickle=True)
+    np.savez("objects.npz", np.array([{"a": 1}] * 3, dtype=object))
+    np.save("words.npy", np.array(["one", "two"]))
+    np.save("counts.npy", np.arange(120).reshape(60, 2))
+    np.save("flat.npy", np.zeros(60))
+    np.save("none.npy", np.zeros((0, 30), dtype=np.float32))
+    np.save("same.npy", np.ones((60, 6, 5), dtype=np.float32))
+    Path("pickle.npy").write_bytes(pickle.dumps([1, 2]))
+    Path("text.npy").write_text("not an array")
+    Path("cut.npy").write_bytes(Path("training.npy").read_bytes()[:300])
+    Path("cut.npz").write_bytes(Path("both.npz").read_bytes()[:300])
+    Path("empty").mkdir()
+    for name in ("mixed", "torn"):
+        Path(name).mkdir()
+        Image.new("L", (5, 6)).save(f"{name}/a.png")
+    Image.new("L", (7, 6)).save("mixed/b.png")
+    Path("torn/b.png").write_bytes(Path("mixed/a.png").read_bytes()[:40])
+    Path("file").write_text("in the way")
+    return [
+        (["--samples", "absent.npy"], "absent.npy: cannot be read"),
+        (["--samples", "text.npy"], "text.npy"),
+        (["--samples", "cut.npy"], "cut.npy: cannot be read"),
+        (["--samples", "cut.npz"], "cut.npz: cannot be read"),
+        (["--samples", "empty"], "empty: no .png"),
+        (["--samples", "mixed"], "mixed/b.png: is 7×6 but 5×6 in a.png"),
+        (["--samples", "torn"], "torn/b.png: cannot be read as an image"),
+        (["--samples", "nan_samples.npy"], "nan_samples.npy: NaN or infinity in point 7"),
+        (["--training", "nan.npy"], "nan.npy: NaN or infinity in point 17"),
+        (["--held-out", "nan.npy"], "nan.npy: NaN or infinity in point 17"),
+        (["--labels", "short.npy"], "short.npy: 59 labels for 60 training points"),
+        (["--labels", "square.npy"], "square.npy: labels must have one axis"),
+        (["--labels", "absent.txt"], "absent.txt: cannot be read"),
+        (["--training", "few.npy"], "few.npy: more than k = 10 training points are needed, there are 10"),
+        (["--k", "60"], "training.npy: more than k = 60"),
+        (["--k", "0"], "--k must be at least 1"),
+        (["--threshold", "1.5"], "--threshold"),
+        (["--threshold", "nan"], "--threshold"),
+        (["--samples", "narrow.npy"], "narrow.npy: 24 numbers a point"),
+        (["--held-out", "narrow.npy"], "narrow.npy: 24 numbers a point"),
+        (["--samples", "objects.npy"], "objects.npy: holds pickled objects"),
+        (["--samples", "objects.npz"], "objects.npz: holds pickled objects"),
+        (["--samples", "pickle.npy"], "pickle.npy"),
+        (["--labels", "objects.npy"], "objects.npy: holds pickled objects"),
+        (["--samples", "words.npy"], "words.npy: numbers must be"),
+        (["--samples", "counts.npy"], "counts.npy: numbers must be"),
+        (["--samples", "flat.npy"], "flat.npy: must hold points"),
+        (["--samples", "none.npy"], "none.npy: must hold points"),
+        (["--samples", "both.npz"], "both.npz: say which array is meant"),
+        (["--samples", "both.npz:other"], "both.npz: say which array is meant"),
+        (["--training", "same.npy"], "two distinct points"),
+        (["--out", "file"], "file: is not a folder"),
+        (["--out", "file/below"], "file: is not a folder"),
+    ]
+
+
+def test_bad_input(folder, capsys):
+    """Exit 2, nothing on standard output, one line on standard error that names the culprit, and no report."""
+    good = {"--samples": "samples.npy", "--training": "training.npy", "--out": "report"}
+    for options, message in bad_input(folder):
+        arguments = {**good, **dict([options])}
+        status, out, err = run(capsys, *(word for pair in arguments.items() for word in pair))
+        assert status == 2, options
+        assert err.count("\n") == 1, err
+        assert err.startswith("diffmem: error: ")
+        assert message in err
+        assert not Path("report").exists(), options
+        assert out == "", options
+
+
+def test_usage_errors_exit_with_two(folder, capsys):
+    for arguments in ([], ["audit"], ["audit", "--samples", "samples.npy"], ["audit", "--fail-above", "2"], ["other"]):
+        with pytest.raises(SystemExit) as stop:
+            cli.main(arguments)
+        assert stop.value.code == 2
+    capsys.readouterr()
+
+
+def test_a_report_that_cannot_be_completed_leaves_the_old_one(folder, capsys, monkeypatch):
+    arguments = ["--samples", "samples.npy", "--training", "training.npy", "--out", "report"]
+    run(capsys, *arguments)
+    before = {path: path.read_bytes() for path in (folder / "report").iterdir()}
+    real = Path.write_text
+
+    def full(path, text, **options):
+        real(path, text[: len(text) // 2], **options)
+        raise OSError(28, "No space left on device", str(path))
+
+    monkeypatch.setattr(Path, "write_text", full)
+    status, _, err = run(capsys, *arguments, "--k", "3")
+    monkeypatch.undo()
+    assert status == 2
+    assert "No space left" in err
+    assert {path: path.read_bytes() for path in (folder / "report").iterdir()} == before
+
+
+def test_installed_command_and_quiet_pipe(folder):
+    """A pipe gets no progress bar; ``python -m`` and the entry point run the same function."""
+    settings = tomllib.loads((Path(cli.__file__).parents[1] / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["project"]["scripts"]["diffmem"] == "diffmem_lib.cli:main"
+    command = [sys.executable, "-m", "diffmem_lib.cli", "audit", "--samples", "samples.npy", "--training", "absent.npy"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert done.stderr == "diffmem: error: absent.npy: cannot be read (No such file or directory)\n"
+    command[-1] = "training.npy"
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_progress_bar_on_a_terminal(capsys, monkeypatch):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    with cli._Bar() as update:
+        update(1, 4)
+        update(4, 4)
+    assert "comparing" in capsys.readouterr().err
