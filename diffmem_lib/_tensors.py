@@ -29,7 +29,8 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
         empty = ", which is empty" if value.numel() == 0 else ""
         raise ValueError(f"{name} must be {allowed}, got shape {tuple(value.shape)}{empty}")
     block = max(1, 2**18 // value[0].numel())  # no mask as large as the tensor itself
-    if not all(torch.isfinite(part).all() for part in value.split(block)):
+    # A finite sum has finite terms, at a fifth of the cost of asking each of them.
+    if not all(torch.isfinite(part.sum()) or torch.isfinite(part).all() for part in value.split(block)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return value
 

@@ -179,9 +179,9 @@ def _notes(report: AuditReport, sources: Sources) -> list[str]:
         )
     if report.duplicates:
         notes.append(
-            f"{report.duplicates} training points repeat an earlier one. They share their counts, are neighbours at"
-            " distance zero in the sparsity, and are left out of D2 and of the estimate of the density; what a data set"
-            " repeats, models memorize more than this prediction says."
+            f"Duplicates in the training set: {report.duplicates}. Equal points share their counts, are neighbours at"
+            " distance zero in the sparsity, and are passed over in D2 and in the estimate of the density. What a data"
+            " set repeats, models memorize more than this prediction says."
         )
     ranges = [_range(part) for part in (sources.samples, sources.training)]
     if ranges[0][0] >= 0 > ranges[1][0] or ranges[1][0] >= 0 > ranges[0][0] or _spread(ranges[0], ranges[1]) > 4:

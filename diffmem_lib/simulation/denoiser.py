@@ -281,5 +281,6 @@ class _KernelSums:
         self.squares.index_add_(0, row, weight.square())
         if self.moment is not None:
             matters = (weight > 0).nonzero()[:, 0]
-            points = points[matters] - self.cloud.centre if self.cloud.centred else points[matters]
+            points = points[matters].to(torch.float64)
+            points = points - self.cloud.centre if self.cloud.centred else points
             self.moment.index_add_(0, row[matters], points * weight[matters, None])

@@ -32,11 +32,11 @@ def rows_within(n_bytes: int, dim: int, itemsize: int, *, low: int, high: int) -
     return max(low, min(high, n_bytes // (dim * itemsize)))
 
 
-def take(points: Points, which: slice | Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
-    """Rows of a tensor or of an array on disk, as a tensor of ``dtype``."""
+def take(points: Points, which: slice | Tensor, dtype: torch.dtype | None = torch.float64) -> Tensor:
+    """Rows of a tensor or of an array on disk, as a tensor of ``dtype``, or of their own."""
     if not isinstance(points, Tensor):
         points, which = torch.from_numpy(np.array(points[which if isinstance(which, slice) else which.numpy()])), ...
-    return points[which].to(dtype)
+    return points[which] if dtype is None else points[which].to(dtype)
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Cloud:
             total, squares = 0.0, 0.0
             for block in blocks:
                 rows = take(self.points, block)
-                total, squares = total + rows.sum(0), squares + torch.linalg.vecdot(rows, rows).sum()
+                total, squares = total + rows.sum(0), squares + squared_lengths(rows).sum()
             mean = total / len(self.points)
             length = mean.square().sum()
             needed = length > squares / len(self.points) - length
@@ -68,7 +68,7 @@ class Cloud:
         self.half_norms = self.centre.new_empty(len(self.points))
         for block in blocks:
             rows = self.block(block, torch.float64)
-            self.half_norms[block] = torch.linalg.vecdot(rows, rows) / 2
+            self.half_norms[block] = squared_lengths(rows) / 2
 
     def __len__(self) -> int:
         return len(self.points)
@@ -102,11 +102,15 @@ def half_distance_error(query_norms: Tensor, largest_norm: Tensor | float, dim: 
 
 
 def pairs(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Iterator[tuple[slice, Tensor, Tensor]]:
-    """Points x (p, d) and |x − y|² (p,) by differences, in float64, for the given pairs, batch by batch."""
+    """Points x (p, d) as they are and |x − y|² (p,) by float64 differences, for the given pairs, batch by batch."""
     for batch in slices(len(rows), rows_within(BATCH_BYTES // 8, queries.shape[1], 8, low=64, high=2**16)):
-        chosen = take(points, columns[batch])
-        difference = chosen - take(queries, rows[batch])
-        yield batch, chosen, torch.linalg.vecdot(difference, difference)
+        chosen = take(points, columns[batch], None)
+        yield batch, chosen, squared_lengths(chosen - take(queries, rows[batch]))
+
+
+def squared_lengths(differences: Tensor) -> Tensor:
+    """|v|² (p,) of vectors (p, d), without a temporary of their size."""
+    return torch.bmm(differences[:, None, :], differences[:, :, None])[:, 0, 0]
 
 
 def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Tensor:
@@ -205,9 +209,14 @@ class _Search:
 
     def exact(self) -> tuple[Tensor, Tensor]:
         """Indices and squared distances of the ``k`` nearest by float64 differences, proven or searched again."""
-        m = len(self.queries)
-        row = torch.arange(m, device=self.index.device).repeat_interleave(self.size)
-        index, distance = self.first(torch.arange(m, device=row.device), row, self.index.flatten())
+        distance = torch.empty_like(self.index, dtype=torch.float64)
+        for rows in slices(len(self.queries), max(1, rows_within(2**22, self.cloud.dim, 8, low=16, high=2**16) // 16)):
+            chosen = take(self.cloud.points, self.index[rows].flatten(), None).unflatten(0, (-1, self.size))
+            differences = chosen - take(self.queries.points, rows)[:, None]
+            distance[rows] = squared_lengths(differences.flatten(0, 1)).unflatten(0, (-1, self.size))
+        by_index = self.index.argsort(1)
+        order = by_index.gather(1, distance.gather(1, by_index).argsort(dim=1, stable=True))[:, : self.k]
+        index, distance = self.index.gather(1, order), distance.gather(1, order)
         worst = distance[:, -1]
         safe = self.value[:, -1] - self.error(slice(None), torch.float32)
         proven = (worst / 2 * self.scale**2 < safe) | (worst == 0)
