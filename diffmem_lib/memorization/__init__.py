@@ -1,7 +1,7 @@
 """Measures of memorization on samples: sparsity, the gap between neighbours, and the audit."""
 
 from .copies import AuditReport, LabelAudit, audit, binomial_interval
-from .coverage_risk import CoverageRisk, risk_from_neighbours
+from .coverage_risk import CoverageRisk, coverage_risk, risk_from_neighbours
 from .neighbours import NeighbourGap, local_sparsity, neighbour_gap
 
 __all__ = [
@@ -11,6 +11,7 @@ __all__ = [
     "NeighbourGap",
     "audit",
     "binomial_interval",
+    "coverage_risk",
     "local_sparsity",
     "neighbour_gap",
     "risk_from_neighbours",

@@ -10,9 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .. import _checks, _tensors
+from ..simulation import distances
 from ..theory.coverage import log_coverage
 
-__all__ = ["CoverageRisk", "risk_from_neighbours"]
+__all__ = ["CoverageRisk", "coverage_risk", "risk_from_neighbours"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +39,33 @@ class CoverageRisk:
     critical_sigma: Tensor
     reference_sigma: float
     dimension: int
+
+
+def coverage_risk(training: Tensor, k: int = 10) -> CoverageRisk:
+    """Predict from the training set alone which of its points a diffusion model memorizes first.
+
+    Parameters
+    ----------
+    training : Tensor, (n, d)
+        The training points; n > k.
+    k : int
+        How many neighbours tell the density at a point, at least 2.
+
+    Returns
+    -------
+    CoverageRisk
+        See `risk_from_neighbours` for what is estimated, and what is assumed.
+
+    Raises
+    ------
+    ValueError
+        If ``training`` is not a finite floating-point tensor with two axes, or has not more than ``k`` points.
+    """
+    training = _tensors.floating(training, "training", shape=("n", "d"))
+    k = _checks.integer(k, "k", low=2)
+    if len(training) <= k:
+        raise ValueError(f"training must have more than k = {k} points, got {len(training)}")
+    return risk_from_neighbours(distances.nearest(training, k=k)[1])
 
 
 def risk_from_neighbours(squared: Tensor) -> CoverageRisk:

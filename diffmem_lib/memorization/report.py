@@ -64,7 +64,7 @@ def as_text(report: AuditReport, sources: Sources) -> str:
                 f" {_percent(part.fraction):>7}   {_percent(low)} to {_percent(high):8} {part.sparsity:12.4g}"
             )
     for note in _notes(report, sources):
-        lines += ["", *textwrap.wrap(note, 100)]
+        lines += ["", *textwrap.wrap(note, 80)]
     return "\n".join(lines) + "\n"
 
 

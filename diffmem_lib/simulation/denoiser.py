@@ -17,7 +17,8 @@ __all__ = ["EmpiricalDenoiser", "Posterior"]
 
 NEGLIGIBLE = {torch.float32: 25.0, torch.float64: 45.0}  # nats below the largest term, for all others together
 NATS = 2e-9  # what a logit of a float64 product may err by before differences take over
-MEAN_NATS = 2e-4  # the same where only means are asked for; what is reached is a small part of it
+# The same where only means are asked for, by the dtype of the products; what is reached is a small part of it.
+MEAN_NATS = {torch.float32: 2e-4, torch.float64: 1e-8}
 FEW = 3e-3  # the share of points, beyond one a tile, up to which differences cost less than a second float32 product
 COLUMNS = 256  # training points in one tile
 SAMPLE = 512  # training points that decide whether few matter
@@ -178,7 +179,10 @@ class _KernelSums:
         self.largest = (2 * cloud.half_norms.max()).sqrt()
         within = float(self.largest + self.half_norms.max().sqrt()) < 1e15  # squares stay finite in float32
         self.products = (torch.float32, torch.float64) if within else (torch.float64,)
-        self.means_suffice = {dtype: self.typical_error(dtype) <= MEAN_NATS * sigma**2 for dtype in self.products}
+        usual = (2 * cloud.half_norms.mean()).sqrt()
+        self.means_suffice = {
+            dtype: self._typical_error(dtype, usual) <= MEAN_NATS[dtype] * sigma**2 for dtype in self.products
+        }
         cheap = mean and x.dtype == torch.float32 and self.means_suffice.get(torch.float32, False)
         self.share = FEW if cheap else 4 * FEW  # products in float64 cost twice as much
         self.few = self._few()
@@ -195,7 +199,7 @@ class _KernelSums:
 
     def run(self) -> _KernelSums:
         """Take in all training points; short lists serve where they are short, and where products lose too much."""
-        suffices = math.sqrt(self.cloud.dim) * self.typical_error(torch.float64) <= NATS * self.sigma**2
+        suffices = math.sqrt(self.cloud.dim) * self._typical_error(torch.float64, self.largest) <= NATS * self.sigma**2
         for columns in slices(len(self.cloud), COLUMNS):
             if not suffices or self.few:
                 self._add_nearest(columns, unless_many=suffices)
@@ -203,10 +207,10 @@ class _KernelSums:
                 self._add_all(columns)
         return self
 
-    def typical_error(self, dtype: torch.dtype) -> float:
+    def _typical_error(self, dtype: torch.dtype, norm: Tensor) -> float:
         """What h_i usually errs by if it comes from products in ``dtype``: errors of either sign, so no factor d."""
         unit = torch.finfo(dtype).eps / 2
-        return 4 * unit * float(self.largest * ((2 * self.half_norms.max()).sqrt() + self.largest))
+        return 4 * unit * float(norm * ((2 * self.half_norms.max()).sqrt() + norm))
 
     def _few(self) -> bool:
         """Whether few of the training points matter, judged by an even sample of them."""

@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.stats import binom
 
-from diffmem_lib.memorization import audit, binomial_interval, local_sparsity, risk_from_neighbours
+from diffmem_lib.memorization import audit, binomial_interval, coverage_risk, local_sparsity, risk_from_neighbours
 
 
 def points(n, dim, seed, dtype=torch.float32):
@@ -169,6 +169,18 @@ def test_risk_of_sparse_points_is_larger_and_of_duplicates_alone_unknown():
     risk = audit(same[:1], same, k=5).coverage.risk
     assert torch.isnan(risk[:12]).all()
     assert not torch.isnan(risk[12:]).any()
+
+
+def test_risk_from_the_training_set_alone():
+    training = points(80, 5, 0)
+    alone, audited = coverage_risk(training, 6), audit(training[:3], training, k=6).coverage
+    assert torch.equal(alone.risk, audited.risk)
+    assert (alone.dimension, alone.reference_sigma) == (audited.dimension, audited.reference_sigma)
+    for bad in (training.numpy(), training[:6], training[0], torch.full_like(training, math.nan)):
+        with pytest.raises(ValueError, match="training"):
+            coverage_risk(bad, 6)
+    with pytest.raises(ValueError, match="k must"):
+        coverage_risk(training, 1)
 
 
 # Bad input
