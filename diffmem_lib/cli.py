@@ -86,10 +86,8 @@ def _audit(options: argparse.Namespace) -> int:
             options.threshold,
             progress=bar,
         )
-    print(as_text(report, sources), end="")
-    if options.out is not None:
-        for file in write_reports(report, sources, options.out):
-            print(f"written: {file}")
+    written = [] if options.out is None else write_reports(report, sources, options.out)
+    _say(as_text(report, sources) + "".join(f"written: {file}\n" for file in written))
     if options.fail_above is not None and report.fraction > options.fail_above:
         print(f"diffmem: memorized fraction {report.fraction:.4g} is above {options.fail_above:g}", file=sys.stderr)
         return EXCEEDED
@@ -136,6 +134,14 @@ def _check(options: argparse.Namespace, sources, labels) -> None:
 
 def _size(part) -> str:
     return "" if part.image_shape is None else " ({1}×{0}, {2} channels)".format(*part.image_shape)
+
+
+def _say(text: str) -> None:
+    """Print, though the reader may have left (``diffmem … | head``)."""
+    try:
+        print(text, end="", flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nor complain when Python closes it
 
 
 def _refuse(message: str) -> int:

@@ -252,6 +252,16 @@ def test_installed_command_and_quiet_pipe(folder):
     assert (done.returncode, done.stderr) == (0, "")
 
 
+def test_a_reader_that_leaves_early_does_not_change_the_status(folder):
+    arguments = ["audit", "--samples", "samples.npy", "--training", "training.npy", "--out", "report"]
+    command = [sys.executable, "-m", "diffmem_lib.cli", *arguments]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        process.stdout.close()
+        assert process.stderr.read() == ""
+    assert process.returncode == 0
+    assert Path("report/report.json").exists()
+
+
 def test_progress_bar_on_a_terminal(capsys, monkeypatch):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     with cli._Bar() as update:
