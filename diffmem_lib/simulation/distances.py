@@ -59,7 +59,7 @@ class Cloud:
             total, squares = 0.0, 0.0
             for block in blocks:
                 rows = take(self.points, block)
-                total, squares = total + rows.sum(0), squares + squared_lengths(rows).sum()
+                total, squares = total + rows.sum(0), squares + torch.linalg.vecdot(rows, rows).sum()
             mean = total / len(self.points)
             length = mean.square().sum()
             needed = length > squares / len(self.points) - length
@@ -68,7 +68,7 @@ class Cloud:
         self.half_norms = self.centre.new_empty(len(self.points))
         for block in blocks:
             rows = self.block(block, torch.float64)
-            self.half_norms[block] = squared_lengths(rows) / 2
+            self.half_norms[block] = torch.linalg.vecdot(rows, rows) / 2
 
     def __len__(self) -> int:
         return len(self.points)
@@ -105,12 +105,7 @@ def pairs(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Ite
     """Points x (p, d) as they are and |x − y|² (p,) by float64 differences, for the given pairs, batch by batch."""
     for batch in slices(len(rows), rows_within(BATCH_BYTES // 8, queries.shape[1], 8, low=64, high=2**16)):
         chosen = take(points, columns[batch], None)
-        yield batch, chosen, squared_lengths(chosen - take(queries, rows[batch]))
-
-
-def squared_lengths(differences: Tensor) -> Tensor:
-    """|v|² (p,) of vectors (p, d), without a temporary of their size."""
-    return torch.bmm(differences[:, None, :], differences[:, :, None])[:, 0, 0]
+        yield batch, chosen, take(queries, rows[batch]).sub(chosen).square_().sum(1)
 
 
 def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Tensor:
@@ -211,9 +206,9 @@ class _Search:
         """Indices and squared distances of the ``k`` nearest by float64 differences, proven or searched again."""
         distance = torch.empty_like(self.index, dtype=torch.float64)
         for rows in slices(len(self.queries), max(1, rows_within(2**22, self.cloud.dim, 8, low=16, high=2**16) // 16)):
-            chosen = take(self.cloud.points, self.index[rows].flatten(), None).unflatten(0, (-1, self.size))
-            differences = chosen - take(self.queries.points, rows)[:, None]
-            distance[rows] = squared_lengths(differences.flatten(0, 1)).unflatten(0, (-1, self.size))
+            differences = take(self.cloud.points, self.index[rows].flatten()).unflatten(0, (-1, self.size))
+            differences -= take(self.queries.points, rows)[:, None]
+            distance[rows] = differences.square_().sum(2)
         by_index = self.index.argsort(1)
         order = by_index.gather(1, distance.gather(1, by_index).argsort(dim=1, stable=True))[:, : self.k]
         index, distance = self.index.gather(1, order), distance.gather(1, order)
