@@ -1,0 +1,1 @@
+"""What is measured against named alternatives: ``python -m benchmarks`` runs everything, ``-m benchmarks.NAME`` one."""
