@@ -1,16 +1,30 @@
-"""Experiments in torch: the exact empirical denoiser and the samplers it drives. Nothing here knows the theory."""
+"""Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
 from .linear import LinearDenoiser, fit_linear, sample_ddpm
+from .online_sgd import (
+    Activation,
+    OverlapRuns,
+    hermite_activation,
+    reduced_chain,
+    spherical_sgd,
+    tanh_activation,
+)
 from .samplers import SamplerState, sample, sample_states
 
 __all__ = [
+    "Activation",
     "EmpiricalDenoiser",
     "LinearDenoiser",
+    "OverlapRuns",
     "Posterior",
     "SamplerState",
     "fit_linear",
+    "hermite_activation",
+    "reduced_chain",
     "sample",
     "sample_ddpm",
     "sample_states",
+    "spherical_sgd",
+    "tanh_activation",
 ]

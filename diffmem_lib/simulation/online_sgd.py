@@ -1,0 +1,522 @@
+r"""One-pass spherical SGD of a one-neuron denoiser: the full dynamics, and the exact reduction to a few numbers.
+
+The denoiser :math:`f(x_t) = s\,x_t + \varphi(w\cdot x_t)\,w` with :math:`|w| = 1` predicts the noise ε of
+:math:`x_t = \sqrt{\bar\alpha}\,x + s\,\varepsilon`, :math:`s = \sqrt{1-\bar\alpha}`. With G the gradient of
+:math:`|\varepsilon - f(x_t)|^2` averaged over a batch of fresh samples, and P the projector orthogonal to w, a step is
+
+.. math:: w \leftarrow \frac{w - \eta\,P\,G}{|w - \eta\,P\,G|}.
+
+:func:`spherical_sgd` runs it in all d dimensions for any law.
+:func:`reduced_chain` runs the same process where the law is an isotropic Gaussian off its planted directions:
+the overlaps with these are then a Markov chain of their own, at a cost per step that does not depend on d.
+Derived in *Linear against cubic* (chapters/linear_cubic.ipynb).
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numba
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from .. import _checks, _tensors
+from ..data import Gaussian, MixedCumulant
+
+__all__ = ["Activation", "OverlapRuns", "hermite_activation", "reduced_chain", "spherical_sgd", "tanh_activation"]
+
+_MAX_PLANTED = 2
+# What a cache holds: samples drawn at once by the reduced chain, floats held at once by the full dynamics.
+_BLOCK = 16384
+_LANES = 8
+_CHUNK = 1 << 18
+
+
+class Law(Protocol):
+    """What the full dynamics asks of a law: its dimension, and n independent draws (n, d)."""
+
+    dim: int
+
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor: ...
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation φ and its derivative φ′, both functions of a NumPy array in elementary NumPy operations.
+
+    They are called on arrays by the full dynamics and compiled by numba, for scalars, in the reduced chain.
+    """
+
+    value: Callable
+    slope: Callable
+
+
+@dataclass(frozen=True)
+class OverlapRuns:
+    """Overlaps of R independent runs with k planted directions.
+
+    ``samples`` (T,) is the number of training samples seen at each record, from 0 on; ``overlaps`` (R, T, k) are the
+    w·v there; ``recovery`` (R,) is the number of samples after which the overlap with the first direction had first
+    reached the threshold in size, infinite for a run that ended before (censored at the last entry of ``samples``)
+    or without a threshold. A run stops at its recovery: later records repeat its last overlaps.
+    """
+
+    samples: NDArray[np.int64]
+    overlaps: NDArray[np.float64]
+    recovery: NDArray[np.float64]
+
+
+@functools.cache
+def tanh_activation(scale: float) -> Activation:
+    """φ(y) = scale · tanh(y)."""
+    scale = _checks.number(scale, "scale")
+    return Activation(lambda y: scale * np.tanh(y), lambda y: scale * (1 - np.tanh(y) ** 2))
+
+
+def hermite_activation(coefficients: Sequence[float]) -> Activation:
+    """φ = Σ_k coefficients[k] He_k, from order 0 on, as a polynomial evaluated by Horner's rule."""
+    return _hermite_activation(tuple(_checks.array(coefficients, "coefficients", ndim=1).tolist()))
+
+
+@functools.cache
+def _hermite_activation(coefficients: tuple[float, ...]) -> Activation:
+    powers = np.polynomial.hermite_e.herme2poly(coefficients)
+    slopes = np.polynomial.polynomial.polyder(powers)
+    return Activation(_horner(powers), _horner(slopes))
+
+
+def _horner(powers: NDArray[np.float64]) -> Callable:
+    highest, *others = (float(p) for p in powers[::-1])
+    falling = tuple(others)
+    if not falling:
+        return lambda y: highest + 0 * y
+
+    def polynomial(y):
+        total = highest + 0 * y
+        for coefficient in falling:
+            total = total * y + coefficient
+        return total
+
+    return polynomial
+
+
+# --------------------------------------------------------------------------------------------------
+# Full dynamics
+# --------------------------------------------------------------------------------------------------
+
+
+def spherical_sgd(
+    law: Law,
+    activation: Activation,
+    alpha_bar: float,
+    step: float,
+    steps: int,
+    replicas: int,
+    *,
+    spikes: Sequence[str] | torch.Tensor | None = None,
+    start: Sequence[float] | None = None,
+    batch: int = 1,
+    threshold: float = math.inf,
+    every: int | None = None,
+    generator: torch.Generator | None = None,
+) -> OverlapRuns:
+    r"""One-pass spherical SGD in all d dimensions, replicas batched, float32, on the generator's device.
+
+    Parameters
+    ----------
+    law
+        Anything with ``dim`` and ``sample(n, generator)``.
+    activation, alpha_bar
+        φ of the denoiser, and ᾱ of the noise, in (0, 1).
+    step, steps, replicas
+        Step size η > 0 for the squared error |ε − f|² (summed over dimensions, averaged over the batch),
+        number of steps, number R of independent runs.
+    spikes
+        The k ≥ 1 directions that are followed: names of ``law.spikes``, or orthonormal rows (k, d).
+        Default: the law's spikes of non-zero strength.
+    start
+        Overlaps (k,) of the first w with them, the rest of w being uniform; default: w uniform on the sphere.
+    batch
+        Fresh samples a step.
+    threshold
+        Stop a run where the overlap with the first direction reaches this size, in (0, 1) or infinite for never.
+    every
+        Steps between records, a divisor of ``steps``; default: one record, at the end.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of its range, the directions are not orthonormal, or the start is not inside the sphere.
+    """
+    setting = _setting(alpha_bar, step, steps, replicas, batch, threshold, every)
+    directions = _directions(law, spikes)
+    begin = _start(start, len(directions))
+    directions = directions.to(_device(generator), torch.float32)
+    chunk = max(1, _CHUNK // (2 * batch * law.dim))
+    runs = [
+        _full_runs(law, activation, setting, directions, begin, min(chunk, replicas - first), generator)
+        for first in range(0, replicas, chunk)
+    ]
+    overlaps, recovery = (np.concatenate(parts) for parts in zip(*runs, strict=True))
+    return OverlapRuns(setting.samples, overlaps, recovery)
+
+
+@dataclass(frozen=True)
+class _Setting:
+    """What both dynamics need to know, checked."""
+
+    root: float
+    skip: float
+    step: float
+    steps: int
+    batch: int
+    threshold: float
+    every: int
+
+    @property
+    def lanes(self) -> int:
+        """How many chains advance side by side."""
+        return max(_LANES, _BLOCK // (self.steps * self.batch))
+
+    @property
+    def samples(self) -> NDArray[np.int64]:
+        return np.arange(0, self.steps + 1, self.every) * self.batch
+
+
+def _setting(
+    alpha_bar: float, step: float, steps: int, replicas: int, batch: int, threshold: float, every: int | None
+) -> _Setting:
+    alpha_bar = _checks.number(alpha_bar, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
+    step = _checks.number(step, "step", low=0, low_open=True)
+    steps = _checks.integer(steps, "steps", low=1)
+    _checks.integer(replicas, "replicas", low=1)
+    batch = _checks.integer(batch, "batch", low=1)
+    if threshold != math.inf:
+        threshold = _checks.number(threshold, "threshold", low=0, high=1, low_open=True, high_open=True)
+    every = steps if every is None else _checks.integer(every, "every", low=1)
+    if steps % every:
+        raise ValueError(f"every must divide steps = {steps}, got {every}")
+    return _Setting(math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), step, steps, batch, threshold, every)
+
+
+def _device(generator: torch.Generator | None) -> torch.device:
+    return torch.device("cpu") if _tensors.generator(generator) is None else generator.device
+
+
+def _directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> torch.Tensor:
+    """The directions to follow as orthonormal rows (k, d), float64."""
+    known = getattr(law, "spikes", {})
+    if spikes is None:
+        spikes = [name for name in known if getattr(law, f"{name}_snr") > 0]
+    if isinstance(spikes, torch.Tensor):
+        rows = spikes
+    else:
+        unknown = [name for name in spikes if name not in known]
+        if unknown or not len(spikes) or isinstance(spikes, str):
+            raise ValueError(f"spikes must be names among {list(known)} or orthonormal rows (k, d), got {spikes!r}")
+        rows = torch.stack([known[name] for name in spikes])
+    if rows.ndim != 2 or rows.shape[1] != law.dim or not rows.is_floating_point():
+        raise ValueError(f"spikes must be rows of shape (k, {law.dim}), got {rows.dtype} of shape {tuple(rows.shape)}")
+    rows = rows.to("cpu", torch.float64)
+    gap = (rows @ rows.T - torch.eye(len(rows), dtype=torch.float64)).abs().max().item() if len(rows) else math.nan
+    if not gap <= 1e-6:
+        raise ValueError(f"spikes must be orthonormal rows, got a Gram matrix off the identity by {gap:g}")
+    return rows
+
+
+def _start(start: Sequence[float] | None, count: int) -> NDArray[np.float64] | None:
+    if start is None:
+        return None
+    begin = _checks.array(start, "start", ndim=1)
+    if len(begin) != count or (begin**2).sum() >= 1:
+        raise ValueError(f"start must be {count} overlap(s) with a sum of squares below 1, got {start!r}")
+    return begin
+
+
+def _full_runs(
+    law: Law,
+    activation: Activation,
+    setting: _Setting,
+    directions: torch.Tensor,
+    begin: NDArray[np.float64] | None,
+    replicas: int,
+    generator: torch.Generator | None,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Overlaps (R, T, k) and recoveries (R,) of one chunk of replicas."""
+    weights = _first_weights(directions, begin, replicas, generator)
+    overlaps = [weights @ directions.T]
+    recovery = torch.full((replicas,), math.inf, dtype=torch.float64, device=weights.device)
+    noise = torch.empty(replicas, setting.batch, law.dim, device=weights.device)
+    running = torch.ones(replicas, dtype=torch.bool, device=weights.device)
+    for t in range(1, setting.steps + 1):
+        moved = _sgd_step(law, activation, setting, weights, noise.normal_(generator=generator), generator)
+        if setting.threshold < math.inf:
+            weights = torch.where(running[:, None], moved, weights)
+            arrived = running & ((weights @ directions[0]).abs() >= setting.threshold)
+            recovery[arrived] = t * setting.batch
+            running &= ~arrived
+        else:
+            weights = moved
+        if t % setting.every == 0:
+            overlaps.append(weights @ directions.T)
+        if not running.any():
+            break
+    missing = setting.steps // setting.every + 1 - len(overlaps)
+    overlaps.extend([weights @ directions.T] * missing)
+    return torch.stack(overlaps, dim=1).double().cpu().numpy(), recovery.cpu().numpy()
+
+
+def _first_weights(
+    directions: torch.Tensor, begin: NDArray[np.float64] | None, replicas: int, generator: torch.Generator | None
+) -> torch.Tensor:
+    """Unit vectors (R, d): uniform, or uniform given their overlaps."""
+    dim = directions.shape[1]
+    weights = torch.randn(replicas, dim, generator=generator, device=directions.device)
+    if begin is None:
+        return weights / weights.norm(dim=1, keepdim=True)
+    overlap = torch.as_tensor(begin, dtype=torch.float32, device=directions.device)
+    weights -= weights @ directions.T @ directions
+    weights *= (1 - overlap.square().sum()).sqrt() / weights.norm(dim=1, keepdim=True)
+    return weights + overlap @ directions
+
+
+def _sgd_step(
+    law: Law,
+    activation: Activation,
+    setting: _Setting,
+    weights: torch.Tensor,
+    noise: torch.Tensor,
+    generator: torch.Generator | None,
+) -> torch.Tensor:
+    """One step of every replica (R, d), each on its own fresh batch, with ε = ``noise`` (R, batch, d)."""
+    x = _float32_samples(law, len(weights) * setting.batch, generator).view(noise.shape)
+    noise_along = torch.bmm(noise, weights[:, :, None])[:, :, 0]
+    y = setting.root * torch.bmm(x, weights[:, :, None])[:, :, 0] + setting.skip * noise_along
+    value, slope = (_on_tensor(function, y) for function in (activation.value, activation.slope))
+    # The gradient of one sample is on_noised · x_t − 2 φ ε, up to its part along w, which P removes.
+    on_noised = 2 * (slope * (value - noise_along + setting.skip * y) + setting.skip * value)
+    gradient = torch.bmm((setting.root * on_noised)[:, None], x)[:, 0]
+    gradient += torch.bmm((setting.skip * on_noised - 2 * value)[:, None], noise)[:, 0]
+    gradient /= setting.batch
+    gradient -= (gradient * weights).sum(dim=1, keepdim=True) * weights
+    moved = weights - setting.step * gradient
+    return moved / moved.norm(dim=1, keepdim=True)
+
+
+def _float32_samples(law: Law, n: int, generator: torch.Generator | None) -> torch.Tensor:
+    if isinstance(law, MixedCumulant):
+        return law.sample(n, generator, torch.float32)
+    return law.sample(n, generator).to(torch.float32)
+
+
+def _on_tensor(function: Callable, y: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(np.asarray(function(y.cpu().numpy()), dtype=np.float32)).to(y.device)
+
+
+# --------------------------------------------------------------------------------------------------
+# Reduced chain
+# --------------------------------------------------------------------------------------------------
+
+
+def reduced_chain(
+    law: MixedCumulant | Gaussian,
+    activation: Activation,
+    alpha_bar: float,
+    step: float,
+    steps: int,
+    replicas: int,
+    *,
+    spikes: Sequence[str] | torch.Tensor | None = None,
+    start: Sequence[float] | None = None,
+    batch: int = 1,
+    threshold: float = math.inf,
+    every: int | None = None,
+    generator: torch.Generator | None = None,
+) -> OverlapRuns:
+    r"""The process of :func:`spherical_sgd`, exactly, in the overlaps alone: a step costs O(batch), whatever d is.
+
+    With k directions, w = Σ m_j v_j + √(1 − |m|²) r, r a unit vector. Per sample x and ε are drawn along the v_j and
+    along r; the other d − k − 1 coordinates of the step are Gaussian given these, so that their length, which is all
+    that the next overlaps depend on, takes one χ² draw a step.
+    The law must be an isotropic Gaussian of unit variance off its one or two planted directions, and independent of
+    them there: a :class:`~diffmem_lib.data.MixedCumulant` with at most two spikes of non-zero strength, all of them
+    followed, or a :class:`~diffmem_lib.data.Gaussian` that differs from N(0, I) in the plane of ``spikes`` only.
+    Arithmetic is float64, the planted coordinates are drawn in float32.
+
+    Parameters
+    ----------
+    law, activation, alpha_bar, step, steps, replicas, spikes, start, batch, threshold, every, generator
+        As in :func:`spherical_sgd`; d ≥ k + 2.
+
+    Raises
+    ------
+    ValueError
+        As :func:`spherical_sgd`, and if the law's bulk is not isotropic, or has more than two planted directions.
+    """
+    setting = _setting(alpha_bar, step, steps, replicas, batch, threshold, every)
+    directions = _directions(law, spikes)
+    begin = _start(start, len(directions))
+    draw = _planted_draws(law, directions, _device(generator))
+    seed = int(torch.randint(2**62, (), generator=generator, device=_device(generator)))
+    random = np.random.Generator(np.random.SFC64(seed))
+    first = _first_overlaps(begin, *directions.shape, replicas, random)
+    chains = _Chains(first, setting)
+    bulk = law.dim - len(directions) - 1
+    while (lanes := np.flatnonzero(~chains.done)[: setting.lanes]).size:
+        chains.advance(lanes, draw, bulk, activation, random, generator)
+    return OverlapRuns(setting.samples, chains.records, chains.recovery)
+
+
+def _planted_draws(
+    law: Law, directions: torch.Tensor, device: torch.device
+) -> Callable[[int, torch.Generator | None], torch.Tensor]:
+    """A function (n, generator) → (n, k) that draws the law's coordinates along ``directions``; refuses other laws."""
+    count, dim = directions.shape
+    if count > _MAX_PLANTED or dim < count + 2:
+        raise ValueError(f"spikes must be one or two, in at least two dimensions more, got {count} in {dim} dimensions")
+    if isinstance(law, MixedCumulant):
+        return _small_mixed_cumulant(law, directions)
+    if isinstance(law, Gaussian):
+        return _small_gaussian(law, directions, device)
+    raise ValueError(f"law must be a MixedCumulant or a Gaussian with an isotropic bulk, got {law!r}")
+
+
+def _small_mixed_cumulant(law: MixedCumulant, directions: torch.Tensor) -> Callable:
+    active = [axis for axis, name in enumerate(law.spikes) if getattr(law, f"{name}_snr") > 0]
+    followed = [int(row.argmax()) for row in directions]
+    is_axis = all(row[axis] == 1 and axis < 3 for row, axis in zip(directions, followed, strict=True))
+    if not is_axis or not set(active) <= set(followed):
+        names = [list(law.spikes)[axis] for axis in active]
+        raise ValueError(f"spikes must be spikes of the law and include all of non-zero strength, {names}")
+    ratios = law.covariance_snr, law.cumulant_snr, law.mean_snr
+    small = MixedCumulant(3, *ratios, latent=law.latent, correlated=law.correlated)
+    return lambda n, generator: small.sample(n, generator, torch.float32)[:, followed]
+
+
+def _small_gaussian(law: Gaussian, directions: torch.Tensor, device: torch.device) -> Callable:
+    mean, covariance = (torch.as_tensor(t, dtype=torch.float64, device="cpu") for t in (law.mean, law.covariance))
+    inside = directions.T @ directions
+    planted = covariance - torch.eye(law.dim, dtype=torch.float64)
+    gap = max((planted - inside @ planted @ inside).abs().max().item(), (mean - inside @ mean).abs().max().item())
+    if gap > 1e-6:
+        raise ValueError(f"law must be N(0, I) off its spikes, got a mean or covariance that differs there by {gap:g}")
+    small = Gaussian((directions @ mean).to(device), (directions @ covariance @ directions.T).to(device))
+    return lambda n, generator: small.sample(n, generator)
+
+
+def _first_overlaps(
+    begin: NDArray[np.float64] | None, count: int, dim: int, replicas: int, random: np.random.Generator
+) -> NDArray[np.float64]:
+    """Overlaps (R, k) of the first w: given, or those of uniform unit vectors."""
+    if begin is not None:
+        return np.tile(begin, (replicas, 1))
+    planted = random.standard_normal((replicas, count))
+    bulk = random.chisquare(dim - count, (replicas, 1))
+    return planted / np.sqrt((planted**2).sum(axis=1, keepdims=True) + bulk)
+
+
+class _Chains:
+    """The state of R chains; some of them at a time advance side by side, in lanes, by a block of samples."""
+
+    def __init__(self, first: NDArray[np.float64], setting: _Setting) -> None:
+        self.setting = setting
+        self.overlaps = first
+        self.records = np.empty((len(first), len(setting.samples), first.shape[1]))
+        self.records[:, 0] = first
+        self.taken = np.zeros(len(first), dtype=np.int64)
+        self.done = np.zeros(len(first), dtype=bool)
+        self.recovery = np.full(len(first), math.inf)
+
+    def advance(
+        self,
+        lanes: NDArray[np.int64],
+        draw: Callable,
+        bulk: int,
+        activation: Activation,
+        random: np.random.Generator,
+        generator: torch.Generator | None,
+    ) -> None:
+        """A block of steps of the chains ``lanes``: its random numbers, then the compiled loop."""
+        setting = self.setting
+        longest = setting.steps - int(self.taken[lanes].min())
+        steps = max(1, min(longest, _BLOCK // (len(lanes) * setting.batch)))
+        shape = steps, len(lanes), setting.batch, -1
+        samples = steps * len(lanes) * setting.batch
+        planted = draw(samples, generator).cpu().numpy().reshape(shape)
+        noise = torch.randn(samples, self.overlaps.shape[1] + 2, generator=generator, device=_device(generator))
+        chi_square = random.chisquare(bulk, shape[:2])
+        _advance(
+            lanes, self.overlaps, self.taken, self.done, self.recovery, self.records, planted,
+            noise.cpu().numpy().reshape(shape), chi_square, setting.root, setting.skip, setting.step, setting.steps,
+            setting.every, setting.threshold, _compiled(activation.value), _compiled(activation.slope),
+        )  # fmt: skip
+
+
+@functools.lru_cache(maxsize=64)
+def _compiled(function: Callable) -> Callable:
+    return numba.njit(function)
+
+
+@numba.njit(nogil=True)
+def _advance(
+    lanes, overlaps, taken, done, recovery, records, planted, noise, chi_square,
+    root, skip, step, steps, every, threshold, value, slope,
+):  # fmt: skip
+    """Steps of the chains ``lanes`` in place, until they reach the threshold, their last step or the block's end.
+
+    ``planted`` (t, lanes, batch, k) are the samples along the directions; ``noise`` (t, lanes, batch, k + 2) is ε along
+    them and along the rest of w, and at last the sample itself along the rest of w; ``chi_square`` (t, lanes).
+    The chains take turns, so that the processor can overlap one's arithmetic with another's.
+    """
+    block, width, batch, count = planted.shape
+    gradient = np.empty(count)
+    scale = step / batch
+    for t in range(block):
+        for lane in range(width):
+            chain = lanes[lane]
+            if done[chain]:
+                continue
+            inside = 0.0
+            for j in range(count):
+                gradient[j] = 0.0
+                inside += overlaps[chain, j] ** 2
+            rest = math.sqrt(max(0.0, 1 - inside))
+            along, bulk_square = 0.0, 0.0
+            for i in range(batch):
+                noise_rest, x_rest = noise[t, lane, i, count], noise[t, lane, i, count + 1]
+                x_along, noise_along = rest * x_rest, rest * noise_rest
+                for j in range(count):
+                    x_along += overlaps[chain, j] * planted[t, lane, i, j]
+                    noise_along += overlaps[chain, j] * noise[t, lane, i, j]
+                y = root * x_along + skip * noise_along
+                phi = value(y)
+                on_noised = 2 * (slope(y) * (phi - noise_along + skip * y) + skip * phi)
+                on_x, on_noise = root * on_noised, skip * on_noised - 2 * phi
+                along += on_x * x_rest + on_noise * noise_rest
+                bulk_square += on_x * on_x + on_noise * on_noise
+                for j in range(count):
+                    gradient[j] += on_x * planted[t, lane, i, j] + on_noise * noise[t, lane, i, j]
+            radial = rest * along
+            for j in range(count):
+                radial += overlaps[chain, j] * gradient[j]
+            square = (rest - scale * (along - radial * rest)) ** 2 + scale * scale * bulk_square * chi_square[t, lane]
+            for j in range(count):
+                overlaps[chain, j] -= scale * (gradient[j] - radial * overlaps[chain, j])
+                square += overlaps[chain, j] ** 2
+            length = math.sqrt(square)
+            for j in range(count):
+                overlaps[chain, j] /= length
+            taken[chain] += 1
+            if taken[chain] % every == 0:
+                records[chain, taken[chain] // every] = overlaps[chain]
+            if abs(overlaps[chain, 0]) >= threshold:
+                recovery[chain] = taken[chain] * batch
+                records[chain, taken[chain] // every + 1 :] = overlaps[chain]
+                done[chain] = True
+            elif taken[chain] == steps:
+                done[chain] = True
