@@ -91,22 +91,24 @@ class MixedCumulant:
         axes = torch.eye(3, self.dim, dtype=torch.float64)
         return dict(zip(("cumulant", "covariance", "mean"), axes, strict=True))
 
-    def latents(self, n: int, generator: torch.Generator | None = None) -> tuple[Tensor, Tensor]:
-        """n draws of the latents (ν, λ), each (n,) float64, on the generator's device."""
+    def latents(
+        self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64
+    ) -> tuple[Tensor, Tensor]:
+        """n draws of the latents (ν, λ), each (n,), on the generator's device; ``dtype`` as in :meth:`sample`."""
+        if dtype not in (torch.float32, torch.float64):
+            raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype}")
         n = _checks.integer(n, "n", low=1)
         generator = _tensors.generator(generator)
         device = torch.device("cpu") if generator is None else generator.device
-        gaussian = torch.randn(n, dtype=torch.float64, device=device, generator=generator)
+        gaussian = torch.randn(n, dtype=dtype, device=device, generator=generator)
         if self.correlated:
             return _TRANSFORMS[self.latent](gaussian), gaussian
-        other = torch.randn(n, dtype=torch.float64, device=device, generator=generator)
+        other = torch.randn(n, dtype=dtype, device=device, generator=generator)
         return _TRANSFORMS[self.latent](other), gaussian
 
     def sample(self, n: int, generator: torch.Generator | None = None, dtype: torch.dtype = torch.float64) -> Tensor:
         """n independent draws (n, d) on the generator's device; ``dtype`` float64, or float32 to stream faster."""
-        if dtype not in (torch.float32, torch.float64):
-            raise ValueError(f"dtype must be torch.float64 or torch.float32, got {dtype}")
-        nu, lam = (latent.to(dtype) for latent in self.latents(n, generator))
+        nu, lam = self.latents(n, generator, dtype)
         x = torch.randn(n, self.dim, dtype=dtype, device=nu.device, generator=generator)
         x[:, 0] = (x[:, 0] + math.sqrt(self.cumulant_snr) * nu) / math.sqrt(1 + self.cumulant_snr)
         x[:, 1] += math.sqrt(self.covariance_snr) * lam
