@@ -20,7 +20,7 @@ PARTS = {
     "foundations": ["posterior"],
     "memorization": ["kde", "regimes", "coverage"],
     "linear denoisers": ["linear", "divergences"],
-    "order of learning": ["hermite"],
+    "order of learning": ["hermite", "sgd_dynamics"],
 }
 #: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
 TWEEDIE = {
