@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+BOOK = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(BOOK))
+# Kernels that MyST-NB starts itself find the library of this checkout, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(BOOK.parent)]))
 from build import ChaptersFailed, run_chapters, site_key
 
 KEY_FILE = "site-key"
