@@ -13,11 +13,11 @@ from sphinx.errors import SphinxError
 
 BOOK = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(BOOK))
-# Kernels that MyST-NB starts itself find the library of this checkout, too.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(BOOK.parent)]))
 from build import ChaptersFailed, run_chapters, site_key
 
 KEY_FILE = "site-key"
+# Kernels that MyST-NB starts itself find the library of this checkout, too.
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(BOOK.parent)]))
 
 
 def execute_first(app: Sphinx, config: Config) -> None:
