@@ -9,7 +9,7 @@ import pytest
 PROGRAM = """
 import sys, torch
 from diffmem_lib.simulation import EmpiricalDenoiser
-from diffmem_lib.memorization import neighbour_gap
+from diffmem_lib.memorization import audit, neighbour_gap
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
@@ -22,6 +22,8 @@ torch.set_num_threads(1)
 def call(training, queries):
     if what == "gap":
         return neighbour_gap(queries, training)
+    if what == "audit":
+        return audit(queries, training)
     return getattr(EmpiricalDenoiser(training), what)(queries, sigma)
 
 generator = torch.Generator().manual_seed(0)
@@ -52,6 +54,11 @@ def extra(*arguments):
 )
 def test_a_hundred_thousand_points(what, sigma):
     assert extra(100_000, 256, 1000, sigma, "float32", what) < 16
+
+
+def test_the_audit_of_images():
+    """What it needs grows with the short lists only, 250 bytes a point, and not with d."""
+    assert extra(3000, 3072, 2000, 1.0, "float32", "audit") < 150
 
 
 def test_a_million_points():
