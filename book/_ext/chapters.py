@@ -11,13 +11,12 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 
-BOOK = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(BOOK))
-from build import ChaptersFailed, run_chapters, site_key
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+from build import ROOT, ChaptersFailed, run_chapters, site_key
 
 KEY_FILE = "site-key"
 # Kernels that MyST-NB starts itself find the library of this checkout, too.
-os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(BOOK.parent)]))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
 
 
 def execute_first(app: Sphinx, config: Config) -> None:
