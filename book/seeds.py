@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from execute import CHAPTERS, ROOT, chapter_path, execute
@@ -28,7 +30,7 @@ This table was written on {date} by `make seeds`, which runs all chapters at the
 
 def verdicts(path: Path, seed: int) -> tuple[str, dict[str, str]]:
     """Title of a chapter and the verdict of each of its claims at a seed; an error elsewhere counts as a claim."""
-    notebook = execute(path, allow_errors=True, environment={"DIFFMEM_SEED": str(seed)})
+    notebook = execute(path, allow_errors=True, environment={"DIFFMEM_SEED": str(seed), "OMP_NUM_THREADS": "1"})
     found = {claim["id"]: claim["verdict"] for claim in claims_of(notebook)}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -65,10 +67,11 @@ def main() -> int:
     paths = [chapter_path(name) for name in arguments.chapters] or sorted(CHAPTERS.glob("*.ipynb"))
     results: dict[Path, dict[int, tuple[str, dict[str, str]]]] = {path: {} for path in paths}
     all_hold = True
-    for path in paths:
-        for seed in arguments.seeds:
-            results[path][seed] = verdicts(path, seed)
-            failed = {name: verdict for name, verdict in results[path][seed][1].items() if verdict != "holds"}
+    runs = [(path, seed) for seed in arguments.seeds for path in paths]
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for (path, seed), result in zip(runs, pool.map(lambda run: verdicts(*run), runs), strict=True):
+            results[path][seed] = result
+            failed = {name: verdict for name, verdict in result[1].items() if verdict != "holds"}
             all_hold &= not failed
             print(f"{path.stem}, seed {seed}: {failed or 'all claims hold'}", flush=True)
     if not arguments.chapters:
