@@ -24,7 +24,7 @@ def gaussian_expectation(
         If SymPy cannot do the integral; break the step into ones it can do.
     """
     # In the standardised variable SymPy knows more integrals.
-    u = sympy.Symbol("u", real=True)
+    u = sympy.Dummy("u", real=True)  # not the u that the expression may hold
     standard = sympy.expand(expression.subs(variable, mean + sympy.sqrt(variance) * u), trig=True)
     value = sympy.integrate(standard * gaussian_density(u), (u, -sympy.oo, sympy.oo), conds="none")
     if value.has(sympy.Integral):

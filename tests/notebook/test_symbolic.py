@@ -27,3 +27,8 @@ def test_show_keeps_the_equation():
     equation = symbolic.show("f", sp.Integer(1))
     assert isinstance(equation, sp.Eq)
     assert equation.rhs == 1
+
+
+def test_symbols_of_the_expression_are_not_integrated_over():
+    u = sp.Symbol("u", real=True)
+    assert symbolic.gaussian_expectation(u * z**2, z) == u
