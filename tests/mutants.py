@@ -121,8 +121,9 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 def _imported(code: str) -> set[str]:
     """Names of theory modules that a piece of code mentions."""
-    listed = re.findall(r"from diffmem_lib\.theory import \(?([\w, \n]+)\)?", code)
-    return set(re.findall(r"theory\.(\w+)", code)) | {name.strip() for names in listed for name in names.split(",")}
+    listed = re.findall(r"from diffmem_lib\.theory import (?:\(([^)]+)\)|([\w, ]+))", code)
+    names = {name.strip() for pair in listed for names in pair for name in names.split(",")} - {""}
+    return names | set(re.findall(r"theory\.(\w+)", code))
 
 
 def chapters_of(path: Path) -> list[Path]:

@@ -1,8 +1,8 @@
 """Measures of memorization on samples: sparsity, the gap between neighbours, and the audit."""
 
 from .copies import AuditReport, LabelAudit, audit, binomial_interval
-from .coverage_risk import CoverageRisk, coverage_risk, risk_from_neighbours
 from .neighbours import NeighbourGap, local_sparsity, neighbour_gap
+from .risk import CoverageRisk, coverage_risk, risk_from_neighbours
 
 __all__ = [
     "AuditReport",

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _checks, _tensors
 from ..simulation import distances
-from .coverage_risk import CoverageRisk, risk_from_neighbours
+from .risk import CoverageRisk, risk_from_neighbours
 
 __all__ = ["AuditReport", "LabelAudit", "audit", "binomial_interval"]
 
