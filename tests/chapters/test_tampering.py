@@ -26,7 +26,7 @@ PARTS = {
 TWEEDIE = {
     "score of a law": ("data/laws.py", "-1 / variances)", "1 / variances)"),
     "posterior mean of a law": ("data/laws.py", "self._eigenvalues / variances)", "-self._eigenvalues / variances)"),
-    "score of the empirical law": ("simulation/denoiser.py", "sums.mean - sums.queries", "sums.queries - sums.mean"),
+    "score of the empirical law": ("simulation/denoiser.py", "div_(sigma).div_(sigma)", "div_(sigma).div_(-sigma)"),
 }
 
 
