@@ -28,9 +28,10 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
     if not fits:
         empty = ", which is empty" if value.numel() == 0 else ""
         raise ValueError(f"{name} must be {allowed}, got shape {tuple(value.shape)}{empty}")
-    block = max(1, 2**18 // value[0].numel())  # no mask as large as the tensor itself
+    rows = value if value.ndim else value[None]
+    block = max(1, 2**18 // rows[0].numel())  # no mask as large as the tensor itself
     # A finite sum has finite terms, at a fifth of the cost of asking each of them.
-    if not all(torch.isfinite(part.sum()) or torch.isfinite(part).all() for part in value.split(block)):
+    if not all(torch.isfinite(part.sum()) or torch.isfinite(part).all() for part in rows.split(block)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return value
 
