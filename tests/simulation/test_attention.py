@@ -94,7 +94,7 @@ def test_a_gpu_never_gets_the_cpu_operator(monkeypatch):
     assert mean.device.type == log_sum.device.type == "meta"
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_gpu_and_cpu_agree():
     training, y = points(3000, 50, 0), points(200, 50, 1)
     for sigma in (0.01, 0.5, 3.0):
