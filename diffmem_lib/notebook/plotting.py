@@ -106,7 +106,7 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
         f'<figure id="{name}" style="margin: 1em 0">{pictures}<div hidden><label>{html.escape(label)} '
         f'<input type="range" min="0" max="{len(frames) - 1}" value="{still}" style="width: min(20em, 60%)" '
         f'aria-valuetext="{values[still]}"></label> <output>{values[still]}</output></div>'
-        f"<figcaption>{html.escape(caption)}</figcaption></figure>"
+        f'<figcaption style="color: inherit">{html.escape(caption)}</figcaption></figure>'
         f"<script>(() => {{ const root = document.getElementById({name!r}), values = {values!r};"
         "const input = root.querySelector('input'), pictures = root.querySelectorAll('img');"
         "input.oninput = () => { pictures.forEach((p, i) => { p.hidden = i != input.value; });"
