@@ -18,7 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
-from execute import CHAPTERS, ROOT, execute, last_line
+from execute import CHAPTERS, ROOT, TOC, all_chapters, execute, last_line
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 from nbclient.exceptions import CellExecutionError
@@ -100,7 +100,7 @@ def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
 def run_chapters() -> None:
     """Bring the cache up to date and write the page of results from it."""
     cache = open_cache()
-    chapters = sorted(CHAPTERS.glob("*.ipynb"))
+    chapters = all_chapters()
     missing = [path for path in chapters if cached(cache, path) is None]
     if missing:
         print(f"executing {len(missing)} of {len(chapters)} chapters", flush=True)
@@ -116,7 +116,7 @@ def main() -> int:
     except ChaptersFailed as error:
         print(f"error: the book is not built, since it does not hold:\n{error}", file=sys.stderr)
         return 1
-    options = ["build", str(ROOT), "--toc", str(ROOT / "book" / "_toc.yml"), "-W", "-n", "--keep-going", "-q"]
+    options = ["build", str(ROOT), "--toc", str(TOC), "-W", "-n", "--keep-going", "-q"]
     status = subprocess.run([sys.executable, "-c", JUPYTER_BOOK, *options], stdout=subprocess.PIPE, text=True)
     if status.returncode:
         print(status.stdout, file=sys.stderr)

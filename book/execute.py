@@ -1,12 +1,13 @@
 """Execute chapters and write them back, as they are committed: outputs stored, ids and metadata stable, no timings.
 
-python book/execute.py [chapter ...]        default: every chapter in chapters/
+python book/execute.py [chapter ...]        default: every chapter of the book
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from nbclient.exceptions import CellExecutionError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
+TOC = ROOT / "book" / "_toc.yml"
 
 
 def strip_volatile(notebook: nbformat.NotebookNode) -> None:
@@ -60,11 +62,16 @@ def last_line(error: CellExecutionError) -> str:
     return f"{error.ename}: {error.evalue}"
 
 
+def all_chapters() -> list[Path]:
+    """The files of the chapters in the order of the book."""
+    return [CHAPTERS / f"{name}.ipynb" for name in re.findall(r"file: chapters/(\w+)", TOC.read_text())]
+
+
 def chapter_path(name: str) -> Path:
     """The file of a chapter given by its name or by its path."""
     path = CHAPTERS / f"{Path(name).stem}.ipynb"
     if not path.is_file():
-        known = ", ".join(sorted(p.stem for p in CHAPTERS.glob("*.ipynb")))
+        known = ", ".join(p.stem for p in all_chapters())
         raise SystemExit(f"error: no chapter {name!r}; there are: {known}")
     return path
 
@@ -73,7 +80,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="Execute chapters in place, as they are committed.")
     parser.add_argument("chapters", nargs="*", help="names, such as perfect_denoiser (default: all)")
     names = parser.parse_args().chapters
-    paths = [chapter_path(name) for name in names] or sorted(CHAPTERS.glob("*.ipynb"))
+    paths = [chapter_path(name) for name in names] or all_chapters()
     for number, path in enumerate(paths, 1):
         print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
         start = time.perf_counter()

@@ -12,7 +12,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from execute import CHAPTERS, ROOT, chapter_path, execute
+from execute import ROOT, all_chapters, chapter_path, execute
 from results import claims_of, title_of
 
 PAGE = ROOT / "book" / "seeds.md"
@@ -64,7 +64,7 @@ def main() -> int:
     parser.add_argument("chapters", nargs="*", help="names (default: all; only then is the page written)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="S")
     arguments = parser.parse_args()
-    paths = [chapter_path(name) for name in arguments.chapters] or sorted(CHAPTERS.glob("*.ipynb"))
+    paths = [chapter_path(name) for name in arguments.chapters] or all_chapters()
     results: dict[Path, dict[int, tuple[str, dict[str, str]]]] = {path: {} for path in paths}
     all_hold = True
     runs = [(path, seed) for seed in arguments.seeds for path in paths]
