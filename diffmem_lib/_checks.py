@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import operator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["array", "covariance_matrix", "eigenvalue_array", "integer", "number"]
+__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "number"]
 
 
 def number(
@@ -49,6 +50,13 @@ def integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
     if isinstance(value, bool) or result < low or (high is not None and result > high):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
     return result
+
+
+def function(value: Any, name: str) -> Callable:
+    """``value`` itself, which can be called."""
+    if not callable(value):
+        raise ValueError(f"{name} must be a function, got {value!r}")
+    return value
 
 
 def array(value: Any, name: str, *, ndim: int, finite: bool = True) -> NDArray[np.float64]:

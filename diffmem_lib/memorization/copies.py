@@ -208,7 +208,13 @@ def audit(
 
 
 def binomial_interval(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of Clopper and Pearson for a share of ``count`` in ``total``; (0, 1) of nothing."""
+    """The interval of Clopper and Pearson for a share of ``count`` in ``total``; (0, 1) of nothing.
+
+    Raises ``ValueError`` if ``total`` is negative, ``count`` not one of 0 … ``total``, or ``confidence`` not in (0, 1).
+    """
+    total = _checks.integer(total, "total", low=0)
+    count = _checks.integer(count, "count", low=0, high=total)
+    confidence = _checks.number(confidence, "confidence", low=0, high=1, low_open=True, high_open=True)
     if total == 0:
         return 0.0, 1.0
     tail = (1 - confidence) / 2

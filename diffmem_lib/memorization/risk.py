@@ -76,7 +76,14 @@ def risk_from_neighbours(squared: Tensor) -> CoverageRisk:
     estimate), rounded. The criterion is n p(x) (2πeσ²)^{D/2} < 1. Assumed is that the density varies little
     within r_k and is not blurred by the noise, and that D is the same everywhere. The criterion is about the exact
     empirical score; a trained network is smoother, so the order of the points means more than the sign.
+
+    Raises ``ValueError`` if ``squared`` is not a finite floating-point tensor of two axes and at least two rows, or if
+    a distance in it is negative.
     """
+    squared = _tensors.floating(squared, "squared", shape=("n", "k"))
+    if len(squared) < 2 or (squared < 0).any():
+        found = f"{len(squared)} rows and {squared.min():g} as the smallest"
+        raise ValueError(f"squared must hold distances of at least two points, none negative, got {found}")
     n, positive = len(squared), squared > 0
     count = positive.sum(1)  # a duplicate is the same point, not a neighbour
     largest = squared.amax(1).log() / 2

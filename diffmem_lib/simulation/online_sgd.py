@@ -71,10 +71,13 @@ class OverlapRuns:
     recovery: NDArray[np.float64]
 
 
-@functools.cache
 def tanh_activation(scale: float) -> Activation:
     """φ(y) = scale · tanh(y)."""
-    scale = _checks.number(scale, "scale")
+    return _tanh_activation(_checks.number(scale, "scale"))
+
+
+@functools.cache
+def _tanh_activation(scale: float) -> Activation:
     return Activation(lambda y: scale * np.tanh(y), lambda y: scale * (1 - np.tanh(y) ** 2))
 
 

@@ -63,6 +63,7 @@ def hermite_coefficients(function: Function, order: int) -> NDArray[np.float64]:
         If ``function`` is not finite or not real, grows faster than the Gaussian falls, or is not piecewise smooth
         in double precision.
     """
+    function = _checks.function(function, "function")
     order = _checks.integer(order, "order", low=0, high=150)
     edges = np.linspace(-_REACH, _REACH, _PANELS + 1)  # numerics
     left, right = edges[:-1], edges[1:]
@@ -197,6 +198,7 @@ def loss_coefficients(activation: Function, alpha_bar: float, order: int) -> NDA
     order
         Highest k, at most 150.
     """
+    activation = _checks.function(activation, "activation")
     order = _checks.integer(order, "order", low=0, high=150)
     alpha_bar = _checks.number(alpha_bar, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
     skip = math.sqrt(1 - alpha_bar)

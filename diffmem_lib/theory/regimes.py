@@ -64,7 +64,13 @@ def collapse_time(n: float, dim: int, scale: float = 1.0) -> float:
 
 
 def log_collapse_sigma(log_n: float, dim: float, scale: float) -> float:
-    """Logarithm of :func:`collapse_sigma` as a function of log n ≥ 0; neither n nor σ² can overflow."""
+    """Logarithm of :func:`collapse_sigma` as a function of log n ≥ 0; neither n nor σ² can overflow.
+
+    Raises ``ValueError`` if log n is negative, the dimension or the scale not positive, or one of them not finite.
+    """
+    log_n = _checks.number(log_n, "log_n", low=0)
+    dim = _checks.number(dim, "dim", low=0, low_open=True)
+    scale = _checks.number(scale, "scale", low=0, low_open=True)
     if log_n == 0:
         return math.inf
     alpha = log_n / dim

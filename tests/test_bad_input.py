@@ -1,0 +1,436 @@
+"""Every public function refuses bad input with one ValueError that names the argument: a sweep over all of them."""
+
+import importlib
+import inspect
+import math
+
+import numpy as np
+import pytest
+import torch
+from conftest import ROOT
+
+from diffmem_lib import data, memorization, schedules, simulation
+from diffmem_lib.theory import coverage, divergences, hermite, kde, linear, posterior, regimes, sgd_dynamics
+
+POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [3.0, 1.0]], dtype=torch.float64)
+QUERIES = POINTS[:2] + 0.1
+SIGMAS = torch.tensor([3.0, 1.0, 0.1], dtype=torch.float64)
+BETAS = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+EYE = torch.eye(2, dtype=torch.float64)
+COVARIANCE = np.array([[2.0, 0.5], [0.5, 1.0]])
+LAW = data.Gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
+MIXED = data.MixedCumulant(8, cumulant_snr=3.0)
+DENOISER = simulation.EmpiricalDenoiser(POINTS)
+TANH = simulation.tanh_activation(1.0)
+
+# Ways to be wrong, by what is asked for.
+NUMBER = [math.nan, math.inf, -math.inf, None, "x", np.ones(3), 1j]
+POSITIVE = [*NUMBER, 0.0, -1.0]
+COUNT = [math.nan, None, "x", 0, -1, 1.5]
+LARGE = [math.nan, None, "x", 0.5, -1.0]
+OPEN_UNIT = [*POSITIVE, 1.0, 2.0]
+WORD = ["nonsense", 3, None]
+SPECTRUM = [[], [1.0, math.nan], [1.0, math.inf], [1.0, -1.0], [[1.0, 2.0]], "x", None]
+MATRIX = [
+    np.ones((2, 3)),
+    np.ones(2),
+    np.full((2, 2), math.nan),
+    np.full((2, 2), math.inf),
+    np.empty((0, 0)),
+    None,
+    "x",
+]
+VECTOR = [[], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]], "x", None]
+
+
+def _with(tensor: torch.Tensor, value: float) -> torch.Tensor:
+    spoiled = tensor.clone()
+    spoiled.view(-1)[0] = value
+    return spoiled
+
+
+def tensors(good: torch.Tensor, *, replicas: bool = False) -> list:
+    """What a floating-point tensor of this shape must not be; another axis is one, unless it may hold replicas."""
+    wrong = [_with(good, math.nan), _with(good, math.inf), good.long(), good[:0], None, "x"]
+    return wrong if replicas else [*wrong, good[None], good.flatten()[:1].expand((1,) * (good.ndim + 2))]
+
+
+SIGMA = [math.nan, math.inf, 0.0, -1.0, None, "x", torch.ones(3)]
+EIGENVALUES = [1.0, 2.0]
+SGD = {"activation": TANH, "alpha_bar": 0.5, "step": 0.1, "steps": 5, "replicas": 2, "batch": 1}
+BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas": COUNT, "batch": COUNT}
+
+#: Classes of what functions return, which nobody builds by hand.
+RESULTS = ["Activation", "AuditReport", "CoverageRisk", "ImageSet", "InformationDensity", "LabelAudit", "NeighbourGap"]
+RESULTS += ["OverlapRuns", "Posterior", "SamplerState"]
+
+#: function → a call that works, and for each argument what is refused in its place.
+CASES = {
+    schedules.NoiseSchedule: ({"betas": BETAS}, {"betas": [*tensors(BETAS), -BETAS, BETAS + 1]}),
+    schedules.linear_schedule: (
+        {"steps": 10, "beta_min": 1e-4, "beta_max": 0.02},
+        {"steps": COUNT, "beta_min": POSITIVE, "beta_max": OPEN_UNIT},
+    ),
+    data.Gaussian: (
+        {"mean": POINTS[0], "covariance": EYE},
+        {
+            "mean": tensors(POINTS[0]),
+            "covariance": [*tensors(EYE), -EYE, math.nan, -1.0],
+        },
+    ),
+    data.GaussianMixture: (
+        {
+            "weights": torch.tensor([0.5, 0.5], dtype=torch.float64),
+            "means": POINTS[:2],
+            "covariances": torch.ones(2, dtype=torch.float64),
+        },
+        {
+            "weights": [torch.tensor([-0.5, 1.5], dtype=torch.float64), torch.tensor([math.nan, 1.0]), None, "x"],
+            "means": tensors(POINTS[:2]),
+            "covariances": [-torch.ones(2, dtype=torch.float64), torch.full((2,), math.nan), None, "x"],
+        },
+    ),
+    data.MixedCumulant: (
+        {"dim": 8, "covariance_snr": 1.0, "cumulant_snr": 1.0, "mean_snr": 1.0, "latent": "rademacher"},
+        {
+            "dim": COUNT,
+            "covariance_snr": [*NUMBER, -1.0],
+            "cumulant_snr": [*NUMBER, -1.0],
+            "mean_snr": [*NUMBER, -1.0],
+            "latent": WORD,
+        },
+    ),
+    data.load_patches: ({"size": 4, "n": 3}, {"size": COUNT, "n": COUNT}),
+    data.power_law_spectrum: (
+        {"dim": 4, "exponent": 1.0, "trace": 1.0},
+        {"dim": COUNT, "exponent": NUMBER, "trace": [math.nan, math.inf, 0.0, -1.0, "x"]},
+    ),
+    LAW.sample: ({"n": 3}, {"n": COUNT}),
+    LAW.log_prob: (
+        {"x": QUERIES, "sigma": 0.0},
+        {"x": tensors(QUERIES), "sigma": [math.nan, math.inf, -1.0, None, "x"]},
+    ),
+    LAW.score: ({"x": QUERIES, "sigma": 1.0}, {"x": tensors(QUERIES), "sigma": [math.nan, math.inf, -1.0, None, "x"]}),
+    LAW.denoise: (
+        {"x": QUERIES, "sigma": 1.0},
+        {"x": tensors(QUERIES), "sigma": [math.nan, math.inf, -1.0, None, "x"]},
+    ),
+    MIXED.sample: ({"n": 3}, {"n": COUNT}),
+    MIXED.latents: ({"n": 3}, {"n": COUNT}),
+    simulation.EmpiricalDenoiser: ({"training": POINTS}, {"training": tensors(POINTS)}),
+    simulation.LinearDenoiser: (
+        {"mean": POINTS[0], "covariance": EYE, "ridge": 0.0},
+        {
+            "mean": tensors(POINTS[0], replicas=True),
+            "covariance": tensors(EYE),
+            "ridge": [*NUMBER, -1.0],
+        },
+    ),
+    simulation.fit_linear: (
+        {"training": POINTS, "ridge": 0.0},
+        {"training": tensors(POINTS, replicas=True), "ridge": [*NUMBER, -1.0]},
+    ),
+    simulation.LinearDenoiser(POINTS[0], EYE).noise: (
+        {"x": QUERIES, "alpha_bar": 0.5},
+        {"x": tensors(QUERIES), "alpha_bar": NUMBER},
+    ),
+    simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
+    simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
+    simulation.sample: (
+        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode"},
+        {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
+    ),
+    simulation.sample_ddpm: (
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
+        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1]},
+    ),
+    simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
+    simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
+    memorization.audit: (
+        {"samples": QUERIES, "training": POINTS, "held_out": QUERIES, "labels": [0, 0, 1, 1], "k": 2, "threshold": 0.3},
+        {
+            "samples": tensors(QUERIES),
+            "training": tensors(POINTS),
+            "held_out": [v for v in tensors(QUERIES) if v is not None],
+            "labels": [[0], [0, 0, 1, 1, 1]],
+            "k": [*COUNT, 4],
+            "threshold": OPEN_UNIT,
+        },
+    ),
+    memorization.binomial_interval: (
+        {"count": 1, "total": 3, "confidence": 0.9},
+        {"count": [-1, 4, 1.5, None, "x"], "total": [c for c in COUNT if c != 0], "confidence": OPEN_UNIT},
+    ),
+    memorization.coverage_risk: ({"training": POINTS, "k": 2}, {"training": tensors(POINTS), "k": [*COUNT, 4]}),
+    memorization.risk_from_neighbours: (
+        {"squared": POINTS.square() + 1},
+        {"squared": [*tensors(POINTS.square()), -POINTS.square(), POINTS[:1].square()]},
+    ),
+    memorization.local_sparsity: ({"training": POINTS, "k": 2}, {"training": tensors(POINTS), "k": [*COUNT, 4]}),
+    memorization.neighbour_gap: (
+        {"samples": QUERIES, "training": POINTS},
+        {"samples": tensors(QUERIES), "training": tensors(POINTS)},
+    ),
+    coverage.class_critical_sigmas: (
+        {"weights": [0.5, 0.5], "scales": [1.0, 2.0], "n": 1e6, "dim": 10},
+        {"weights": [*VECTOR, [0.5, -0.5]], "scales": [*VECTOR, [1.0, -1.0]], "n": LARGE, "dim": COUNT},
+    ),
+    coverage.critical_sigma: ({"eigenvalues": EIGENVALUES, "n": 10.0}, {"eigenvalues": SPECTRUM, "n": LARGE}),
+    coverage.information_density: (
+        {"eigenvalues": EIGENVALUES, "sigma": 1.0},
+        {"eigenvalues": SPECTRUM, "sigma": POSITIVE},
+    ),
+    coverage.log_coverage: (
+        {"log_density": -1.0, "n": 10.0, "sigma": 1.0, "dim": 2},
+        {
+            "log_density": [math.nan, math.inf, None, "x"],
+            "n": LARGE,
+            "sigma": [math.nan, math.inf, 0.0, -1.0, None, "x"],
+            "dim": COUNT,
+        },
+    ),
+    coverage.log_sample_coverage: (
+        {"log_density": -1.0, "noise_square": 2.0, "n": 10.0, "sigma": 1.0, "dim": 2},
+        {
+            "log_density": [math.nan, math.inf, None, "x"],
+            "noise_square": [math.nan, math.inf, -1.0, None, "x"],
+            "n": LARGE,
+            "sigma": [math.nan, math.inf, 0.0, -1.0, None, "x"],
+            "dim": COUNT,
+        },
+    ),
+    coverage.log_equivalent_weight: (
+        {"weight": 0.5, "width_ratio": 1.2, "n": 1e6, "dim": 10},
+        {"weight": [*POSITIVE, 2.0], "width_ratio": POSITIVE, "n": LARGE, "dim": COUNT},
+    ),
+    coverage.memorized_probability: (
+        {"n": 100.0, "dim": 8, "sigma": 1.0, "scale": 1.0},
+        {"n": LARGE, "dim": COUNT, "sigma": [math.nan, math.inf, 0.0, -1.0, None, "x"], "scale": POSITIVE},
+    ),
+    coverage.point_critical_sigma: (
+        {"coordinates": [1.0, 0.5], "eigenvalues": EIGENVALUES, "n": 10.0},
+        {"coordinates": VECTOR, "eigenvalues": SPECTRUM, "n": LARGE},
+    ),
+    coverage.shell_critical_alpha: ({"radius": 1.0, "sigma": 1.0}, {"radius": [*NUMBER, -1.0], "sigma": POSITIVE}),
+    coverage.spectrum_memorized_probability: (
+        {"eigenvalues": EIGENVALUES, "n": 10.0, "sigma": 1.0},
+        {"eigenvalues": SPECTRUM, "n": LARGE, "sigma": POSITIVE},
+    ),
+    divergences.expected_kl: (
+        {"dim": 2, "n": 10, "direction": "reverse", "mean": "learned"},
+        {"dim": COUNT, "n": COUNT, "direction": WORD, "mean": WORD},
+    ),
+    divergences.gaussian_kl: (
+        {"mean_p": [0.0, 0.0], "cov_p": COVARIANCE, "mean_q": [0.0, 1.0], "cov_q": COVARIANCE},
+        {"mean_p": VECTOR, "cov_p": MATRIX, "mean_q": VECTOR, "cov_q": MATRIX},
+    ),
+    divergences.leading_kl: (
+        {"fourth_moment": 10.0, "dim": 2, "n": 10, "mean": "learned"},
+        {"fourth_moment": NUMBER, "dim": COUNT, "n": COUNT, "mean": WORD},
+    ),
+    divergences.limit_kl: ({"ratio": 0.5, "direction": "reverse"}, {"ratio": [*NUMBER, -1.0], "direction": WORD}),
+    divergences.ridge_limit_kl: (
+        {"ratio": 0.5, "ridge": 0.1, "direction": "reverse"},
+        {"ratio": POSITIVE, "ridge": POSITIVE, "direction": WORD},
+    ),
+    hermite.hermite_coefficients: (
+        {"function": np.tanh, "order": 4},
+        {"function": [None, 3, "x"], "order": [-1, 1.5, None]},
+    ),
+    hermite.hermite_moments: (
+        {"cumulants": {4: -2.0}, "order": 4},
+        {"cumulants": [{4: math.nan}, {4: math.inf}, {0: 1.0}, {"x": 1.0}, None, "x"], "order": [-1, 1.5, None]},
+    ),
+    hermite.information_exponent: (
+        {"activation": np.tanh, "alpha_bar": 0.5, "cumulants": {4: -2.0}},
+        {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "cumulants": [{4: math.nan}, None, "x"]},
+    ),
+    hermite.loss_coefficients: (
+        {"activation": np.tanh, "alpha_bar": 0.5, "order": 4},
+        {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "order": [-1, 1.5, None]},
+    ),
+    hermite.loss_series: (
+        {"activation": np.tanh, "alpha_bar": 0.5, "cumulants": {4: -2.0}, "order": 4},
+        {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "cumulants": [{4: math.nan}, None], "order": [-1, 1.5, None]},
+    ),
+    kde.clt_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
+    kde.condensation_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
+    kde.optimal_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
+    kde.stable_index: ({"alpha": 1.0, "bandwidth": 1.0}, {"alpha": POSITIVE, "bandwidth": POSITIVE}),
+    kde.expected_log_density: ({"alpha": 1.0, "bandwidth": 1.0}, {"alpha": POSITIVE, "bandwidth": POSITIVE}),
+    kde.inverse_participation: ({"alpha": 1.0, "bandwidth": 1.0}, {"alpha": POSITIVE, "bandwidth": POSITIVE}),
+    kde.entropy: (
+        {"alpha": 1.0, "bandwidth": 1.0, "power": 1.0, "radius": 1.0},
+        {"alpha": POSITIVE, "bandwidth": POSITIVE, "power": [*NUMBER, -1.0], "radius": [*NUMBER, -1.0]},
+    ),
+    kde.log_moment: (
+        {"power": 1.0, "bandwidth": 1.0, "radius": 1.0},
+        {"power": NUMBER, "bandwidth": POSITIVE, "radius": [*NUMBER, -1.0]},
+    ),
+    kde.rate: ({"tilt": 1.0, "radius": 1.0}, {"tilt": NUMBER, "radius": [*NUMBER, -1.0]}),
+    linear.continuous_variances: (
+        {"eigenvalues": EIGENVALUES, "alpha_bar": 0.5, "method": "ancestral"},
+        {"eigenvalues": SPECTRUM, "alpha_bar": [*NUMBER, -1.0, 2.0], "method": WORD},
+    ),
+    linear.mean_factors: (
+        {"eigenvalues": EIGENVALUES, "alpha_bar": 0.5, "method": "ancestral"},
+        {"eigenvalues": SPECTRUM, "alpha_bar": [*NUMBER, -1.0, 2.0], "method": WORD},
+    ),
+    linear.optimal_stopping_time: (
+        {"variance": 1.0, "alpha_bar": 0.5, "dim": 2},
+        {"variance": [*NUMBER, -1.0], "alpha_bar": [*NUMBER, -1.0, 2.0], "dim": COUNT},
+    ),
+    linear.oracle_loss: (
+        {"covariance": COVARIANCE, "alpha_bar": 0.5},
+        {"covariance": MATRIX, "alpha_bar": [*NUMBER, -1.0, 2.0]},
+    ),
+    linear.sampled_variances: (
+        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0},
+        {"eigenvalues": SPECTRUM, "betas": [*VECTOR, [1.5], [-0.5]], "ridge": [*NUMBER, -1.0]},
+    ),
+    linear.test_loss: (
+        {
+            "covariance": COVARIANCE,
+            "sample_covariance": COVARIANCE,
+            "alpha_bar": 0.5,
+            "ridge": 0.0,
+            "mean_error": [0.0, 0.1],
+        },
+        {
+            "covariance": MATRIX,
+            "sample_covariance": MATRIX,
+            "alpha_bar": [*NUMBER, -1.0, 2.0],
+            "ridge": [*NUMBER, -1.0],
+            "mean_error": [v for v in VECTOR if v is not None],
+        },
+    ),
+    linear.train_loss: (
+        {"sample_covariance": COVARIANCE, "alpha_bar": 0.5, "ridge": 0.0},
+        {"sample_covariance": MATRIX, "alpha_bar": [*NUMBER, -1.0, 2.0], "ridge": [*NUMBER, -1.0]},
+    ),
+    posterior.participation_ratio: (
+        {"n": 10, "total_variance": 1.0, "sigma": 1.0},
+        {"n": COUNT, "total_variance": [*NUMBER, -1.0], "sigma": POSITIVE},
+    ),
+    regimes.cloning_probability: (
+        {"time": 1.0, "mean_square": 1.0, "scale": 1.0},
+        {"time": [*NUMBER, -1.0], "mean_square": [*NUMBER, -1.0], "scale": [*NUMBER, -1.0]},
+    ),
+    regimes.cloud_speciation_time: (
+        {"mean_square": 10.0, "scale": 1.0},
+        {"mean_square": POSITIVE, "scale": [*NUMBER, -1.0]},
+    ),
+    regimes.collapse_sigma: (
+        {"n": 10.0, "dim": 5, "scale": 1.0},
+        {"n": LARGE, "dim": COUNT, "scale": POSITIVE},
+    ),
+    regimes.collapse_time: (
+        {"n": 10.0, "dim": 5, "scale": 1.0},
+        {"n": LARGE, "dim": COUNT, "scale": POSITIVE},
+    ),
+    regimes.log_collapse_sigma: (
+        {"log_n": 3.0, "dim": 5, "scale": 1.0},
+        {"log_n": [*NUMBER, -1.0], "dim": POSITIVE, "scale": POSITIVE},
+    ),
+    regimes.speciation_time: ({"top_eigenvalue": 10.0}, {"top_eigenvalue": POSITIVE}),
+    sgd_dynamics.critical_step: (
+        {"order": 4, "rate": 1.0, "variance": 1.0, "dim": 10},
+        {"order": COUNT, "rate": POSITIVE, "variance": POSITIVE, "dim": COUNT},
+    ),
+    sgd_dynamics.cross_covariance: (
+        {"covariance_snr": 1.0, "cumulant_snr": 1.0, "correlation": 0.5},
+        {"covariance_snr": [*NUMBER, -1.0], "cumulant_snr": [*NUMBER, -1.0], "correlation": [*NUMBER, 2.0, -2.0]},
+    ),
+    sgd_dynamics.drift_rate: (
+        {"order": 4, "coefficient": 1.0, "moment": 1.0, "alpha_bar": 0.5},
+        {"order": COUNT, "coefficient": NUMBER, "moment": NUMBER, "alpha_bar": OPEN_UNIT},
+    ),
+    sgd_dynamics.escape_time: (
+        {"order": 4, "start": 0.1, "end": 0.5},
+        {"order": COUNT, "start": POSITIVE, "end": POSITIVE},
+    ),
+    sgd_dynamics.free_energy: (
+        {"order": 4, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "overlap": 0.5},
+        {
+            "order": COUNT,
+            "rate": NUMBER,
+            "variance": POSITIVE,
+            "step": POSITIVE,
+            "dim": COUNT,
+            "overlap": [math.nan, 1.5, None],
+        },
+    ),
+    sgd_dynamics.gradient_variance: (
+        {"alpha_bar": 0.5, "square": 1.0, "slope_square": 1.0, "product_square": 1.0},
+        {
+            "alpha_bar": OPEN_UNIT,
+            "square": [*NUMBER, -1.0],
+            "slope_square": [*NUMBER, -1.0],
+            "product_square": [*NUMBER, -1.0],
+        },
+    ),
+    sgd_dynamics.mean_recovery_steps: (
+        {"order": 4, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "start": 0.1, "threshold": 0.5},
+        {
+            "order": COUNT,
+            "rate": NUMBER,
+            "variance": POSITIVE,
+            "step": POSITIVE,
+            "dim": COUNT,
+            "start": [*NUMBER, 2.0],
+            "threshold": [*NUMBER, 2.0],
+        },
+    ),
+    sgd_dynamics.planted_variance: (
+        {"alpha_bar": 0.5, "excess": 1.0, "square": 1.0, "slope_square": 1.0, "product_square": 1.0, "mixed": 1.0},
+        {
+            "alpha_bar": OPEN_UNIT,
+            "excess": NUMBER,
+            "square": [*NUMBER, -1.0],
+            "slope_square": [*NUMBER, -1.0],
+            "product_square": [*NUMBER, -1.0],
+            "mixed": NUMBER,
+        },
+    ),
+    sgd_dynamics.principal_slope: (
+        {"covariance_snr": 1.0, "cross": 0.5},
+        {"covariance_snr": [*NUMBER, -1.0], "cross": NUMBER},
+    ),
+    **{
+        method: ({"x": QUERIES, "sigma": 1.0}, {"x": tensors(QUERIES), "sigma": SIGMA})
+        for method in (DENOISER.denoise, DENOISER.score, DENOISER.log_density, DENOISER.posterior)
+    },
+}
+
+
+def name_of(function) -> str:
+    owner = type(function.__self__).__name__ + "." if inspect.ismethod(function) else ""
+    return owner + function.__name__
+
+
+def test_no_public_function_is_left_out():
+    """Results that the library hands out take no input of their own; loaders of whole sets take none at all."""
+    packages = ["schedules", "data", "simulation", "memorization"]
+    theory = [
+        f"theory.{path.stem}" for path in (ROOT / "diffmem_lib" / "theory").glob("*.py") if path.stem != "__init__"
+    ]
+    missing = []
+    for module in (importlib.import_module(f"diffmem_lib.{name}") for name in [*packages, *theory]):
+        missing += [name for name in module.__all__ if getattr(module, name) not in CASES]
+    assert sorted(missing) == sorted([*RESULTS, "load_digits", "load_mnist", "sample_states"])
+
+
+@pytest.mark.parametrize("function", CASES, ids=name_of)
+def test_the_good_call_works(function):
+    function(**CASES[function][0])
+
+
+@pytest.mark.parametrize(
+    ("function", "argument", "value"),
+    [(f, a, v) for f, (_, wrong) in CASES.items() for a, values in wrong.items() for v in values],
+    ids=lambda x: name_of(x) if callable(x) else str(x).replace("\n", " ")[:30],
+)
+def test_bad_input_is_refused_by_name(function, argument, value):
+    with pytest.raises(ValueError, match=rf"\b{argument}\b") as caught:
+        function(**{**CASES[function][0], argument: value})
+    assert "\n" not in str(caught.value)
