@@ -115,20 +115,30 @@ class MixedCumulant:
         x[:, 2] += math.sqrt(self.mean_snr)
         return x
 
+    def mean_clone(self) -> Gaussian:
+        r"""The :class:`Gaussian` with the model's exact mean and the covariance of the bulk: what averages know of it.
+
+        The mean is :math:`\sqrt{\beta_m}\,m`, the covariance I.
+        """
+        return Gaussian(self._mean(), torch.eye(self.dim, dtype=torch.float64))
+
     def gaussian_clone(self) -> Gaussian:
         r"""The :class:`Gaussian` with the model's exact mean and covariance: what pairwise statistics know of it.
 
         The mean is :math:`\sqrt{\beta_m}\,m`, the covariance :math:`I + \beta_u u u^\top`, and with correlated latents
         also :math:`\sqrt{\beta_u \beta_v/(1+\beta_v)}\;E[\lambda\nu]\,(u v^\top + v u^\top)`.
         """
-        mean = torch.zeros(self.dim, dtype=torch.float64)
-        mean[2] = math.sqrt(self.mean_snr)
         covariance = torch.eye(self.dim, dtype=torch.float64)
         covariance[1, 1] += self.covariance_snr
         if self.correlated:
             signal = math.sqrt(self.cumulant_snr / (1 + self.cumulant_snr)) * math.sqrt(self.covariance_snr)
             covariance[0, 1] = covariance[1, 0] = signal * _latent_correlation(self.latent)
-        return Gaussian(mean, covariance)
+        return Gaussian(self._mean(), covariance)
+
+    def _mean(self) -> Tensor:
+        mean = torch.zeros(self.dim, dtype=torch.float64)
+        mean[2] = math.sqrt(self.mean_snr)
+        return mean
 
 
 def _gaussian_quantile(probability: float) -> float:

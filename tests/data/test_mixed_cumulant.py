@@ -160,6 +160,23 @@ def test_clone_has_the_mean_and_covariance_of_the_samples(latent, correlated):
             assert standard_errors_off(centred[:, i] * centred[:, j], clone.covariance[i, j].item()) < 5
 
 
+@pytest.mark.parametrize("correlated", [False, True])
+@pytest.mark.parametrize("latent", LATENTS)
+def test_mean_clone_has_the_mean_of_the_samples_and_the_covariance_of_the_bulk(latent, correlated):
+    law = MixedCumulant(5, 2.0, 3.0, 0.5, latent, correlated)
+    clone = law.mean_clone()
+    assert isinstance(clone, Gaussian)
+    assert torch.equal(clone.covariance, torch.eye(5, dtype=torch.float64))
+    np.testing.assert_allclose(clone.mean.numpy(), math.sqrt(0.5) * law.spikes["mean"].numpy(), rtol=1e-15)
+    centred = law.sample(200_000, generator(10)) - clone.mean
+    for coordinate in centred.T:
+        assert standard_errors_off(coordinate, 0) < 5
+    assert standard_errors_off(centred[:, 1] ** 2, 1.0) > 5  # the covariance spike is not in it
+    drawn = clone.sample(200_000, generator(11))
+    assert standard_errors_off(drawn[:, 1] ** 2, 1.0) < 5
+    assert standard_errors_off(drawn[:, 2], math.sqrt(0.5)) < 5
+
+
 @settings(max_examples=40, deadline=None)
 @given(
     st.floats(0, 100), st.floats(0, 100), st.floats(0, 100), st.sampled_from(LATENTS), st.booleans(), st.integers(3, 9)
@@ -176,6 +193,8 @@ def test_clone_is_the_definition_written_with_matrices(beta_u, beta_v, beta_m, l
         expected += exact_or_cached(latent) * (np.outer(signal, other) + np.outer(other, signal))
     np.testing.assert_allclose(law.gaussian_clone().covariance.numpy(), expected, rtol=1e-7, atol=1e-12)
     np.testing.assert_allclose(law.gaussian_clone().mean.numpy(), math.sqrt(beta_m) * m, rtol=1e-15)
+    np.testing.assert_allclose(law.mean_clone().mean.numpy(), math.sqrt(beta_m) * m, rtol=1e-15)
+    assert torch.equal(law.mean_clone().covariance, torch.eye(dim, dtype=torch.float64))
 
 
 _cache = {}
@@ -207,6 +226,8 @@ def test_without_signal_the_law_is_the_standard_normal():
     clone = law.gaussian_clone()
     assert torch.equal(clone.mean, torch.zeros(6, dtype=torch.float64))
     assert torch.equal(clone.covariance, torch.eye(6, dtype=torch.float64))
+    assert torch.equal(law.mean_clone().mean, clone.mean)
+    assert torch.equal(law.mean_clone().covariance, clone.covariance)
     for coordinate in law.sample(50_000, generator(6)).T.numpy():
         assert scipy.stats.kstest(coordinate, "norm").pvalue > 1e-4
 
