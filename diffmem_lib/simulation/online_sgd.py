@@ -33,8 +33,9 @@ __all__ = ["Activation", "OverlapRuns", "hermite_activation", "reduced_chain", "
 _MAX_PLANTED = 2
 # What a cache holds: samples drawn at once by the reduced chain, floats held at once by the full dynamics.
 _BLOCK = 16384
-_LANES = 8
 _CHUNK = 1 << 18
+# Chains that advance side by side: enough to fill the processor's vector units many times over.
+_LANES = 64
 
 
 class Law(Protocol):
@@ -183,8 +184,8 @@ class _Setting:
 
     @property
     def lanes(self) -> int:
-        """How many chains advance side by side."""
-        return max(_LANES, _BLOCK // (self.steps * self.batch))
+        """How many chains advance side by side: more if they end within a block, fewer if a batch fills it."""
+        return max(1, min(_LANES, _BLOCK // self.batch), _BLOCK // (self.steps * self.batch))
 
     @property
     def samples(self) -> NDArray[np.int64]:
@@ -362,26 +363,35 @@ def reduced_chain(
         As :func:`spherical_sgd`, and if the law's bulk is not isotropic, or has more than two planted directions.
     """
     setting = _setting(alpha_bar, step, steps, replicas, batch, threshold, every)
-    directions = _directions(law, spikes)
-    begin = _start(start, len(directions))
+    directions = _directions(_without_bulk(law, spikes), spikes)
+    count = len(directions)
+    begin = _start(start, count)
     draw = _planted_draws(law, directions, _device(generator))
     seed = int(torch.randint(2**62, (), generator=generator, device=_device(generator)))
     random = np.random.Generator(np.random.SFC64(seed))
-    first = _first_overlaps(begin, *directions.shape, replicas, random)
-    chains = _Chains(first, setting)
-    bulk = law.dim - len(directions) - 1
+    chains = _Chains(_first_overlaps(begin, count, law.dim, replicas, random), setting)
     while (lanes := np.flatnonzero(~chains.done)[: setting.lanes]).size:
-        chains.advance(lanes, draw, bulk, activation, random, generator)
+        chains.advance(lanes, draw, law.dim - count - 1, activation, random, generator)
     return OverlapRuns(setting.samples, chains.records, chains.recovery)
+
+
+def _without_bulk(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> Law:
+    """The law in as few dimensions as its spikes need where these go by name, so that nothing of size d is built."""
+    if not isinstance(law, MixedCumulant) or isinstance(spikes, torch.Tensor):
+        return law
+    ratios = law.covariance_snr, law.cumulant_snr, law.mean_snr
+    return MixedCumulant(3, *ratios, latent=law.latent, correlated=law.correlated)
 
 
 def _planted_draws(
     law: Law, directions: torch.Tensor, device: torch.device
 ) -> Callable[[int, torch.Generator | None], torch.Tensor]:
-    """A function (n, generator) → (n, k) that draws the law's coordinates along ``directions``; refuses other laws."""
-    count, dim = directions.shape
-    if count > _MAX_PLANTED or dim < count + 2:
-        raise ValueError(f"spikes must be one or two, in at least two dimensions more, got {count} in {dim} dimensions")
+    """A function (n, generator) → (k, n) that draws the law's coordinates along ``directions``; refuses other laws."""
+    count = len(directions)
+    if count > _MAX_PLANTED or law.dim < count + 2:
+        raise ValueError(
+            f"spikes must be one or two, in at least two dimensions more, got {count} in {law.dim} dimensions"
+        )
     if isinstance(law, MixedCumulant):
         return _small_mixed_cumulant(law, directions)
     if isinstance(law, Gaussian):
@@ -390,15 +400,28 @@ def _planted_draws(
 
 
 def _small_mixed_cumulant(law: MixedCumulant, directions: torch.Tensor) -> Callable:
-    active = [axis for axis, name in enumerate(law.spikes) if getattr(law, f"{name}_snr") > 0]
+    small = _without_bulk(law, None)
+    active = [axis for axis, name in enumerate(small.spikes) if getattr(law, f"{name}_snr") > 0]
     followed = [int(row.argmax()) for row in directions]
     is_axis = all(row[axis] == 1 and axis < 3 for row, axis in zip(directions, followed, strict=True))
     if not is_axis or not set(active) <= set(followed):
-        names = [list(law.spikes)[axis] for axis in active]
+        names = [list(small.spikes)[axis] for axis in active]
         raise ValueError(f"spikes must be spikes of the law and include all of non-zero strength, {names}")
-    ratios = law.covariance_snr, law.cumulant_snr, law.mean_snr
-    small = MixedCumulant(3, *ratios, latent=law.latent, correlated=law.correlated)
-    return lambda n, generator: small.sample(n, generator, torch.float32)[:, followed]
+
+    def draw(n: int, generator: torch.Generator | None) -> torch.Tensor:
+        """What ``law.sample`` draws along the followed spikes, and nothing else: half the time of a step goes here."""
+        nu, lam = small.latents(n, generator, torch.float32)
+        x = torch.randn(len(followed), n, generator=generator, device=nu.device)
+        for row, axis in zip(x, followed, strict=True):
+            if axis == 0:
+                row.add_(nu, alpha=math.sqrt(law.cumulant_snr)).div_(math.sqrt(1 + law.cumulant_snr))
+            elif axis == 1:
+                row.add_(lam, alpha=math.sqrt(law.covariance_snr))
+            else:
+                row.add_(math.sqrt(law.mean_snr))
+        return x
+
+    return draw
 
 
 def _small_gaussian(law: Gaussian, directions: torch.Tensor, device: torch.device) -> Callable:
@@ -409,7 +432,7 @@ def _small_gaussian(law: Gaussian, directions: torch.Tensor, device: torch.devic
     if gap > 1e-6:
         raise ValueError(f"law must be N(0, I) off its spikes, got a mean or covariance that differs there by {gap:g}")
     small = Gaussian((directions @ mean).to(device), (directions @ covariance @ directions.T).to(device))
-    return lambda n, generator: small.sample(n, generator)
+    return lambda n, generator: small.sample(n, generator).T.to(torch.float32)
 
 
 def _first_overlaps(
@@ -446,18 +469,19 @@ class _Chains:
     ) -> None:
         """A block of steps of the chains ``lanes``: its random numbers, then the compiled loop."""
         setting = self.setting
-        longest = setting.steps - int(self.taken[lanes].min())
-        steps = max(1, min(longest, _BLOCK // (len(lanes) * setting.batch)))
-        shape = steps, len(lanes), setting.batch, -1
-        samples = steps * len(lanes) * setting.batch
-        planted = draw(samples, generator).cpu().numpy().reshape(shape)
-        noise = torch.randn(samples, self.overlaps.shape[1] + 2, generator=generator, device=_device(generator))
-        chi_square = random.chisquare(bulk, shape[:2])
+        left = setting.steps - int(self.taken[lanes].max())
+        steps = max(1, min(left, _BLOCK // (len(lanes) * setting.batch)))
+        shape = steps, setting.batch, len(lanes)
+        count = self.overlaps.shape[1]
+        planted = draw(math.prod(shape), generator).contiguous().cpu().numpy().reshape(count, *shape)
+        noise = torch.randn(count + 2, *shape, generator=generator, device=_device(generator)).cpu().numpy()
+        chi_square = random.chisquare(bulk, (steps, len(lanes)))
         _advance(
-            lanes, self.overlaps, self.taken, self.done, self.recovery, self.records, planted,
-            noise.cpu().numpy().reshape(shape), chi_square, setting.root, setting.skip, setting.step, setting.steps,
-            setting.every, setting.threshold, _compiled(activation.value), _compiled(activation.slope),
+            tuple(range(count)), lanes, self.overlaps, self.taken, self.done, self.recovery, self.records,
+            planted, noise, chi_square, setting.root, setting.skip, setting.step, setting.every, setting.threshold,
+            _compiled(activation.value), _compiled(activation.slope),
         )  # fmt: skip
+        self.done[lanes] |= self.taken[lanes] == setting.steps
 
 
 @functools.lru_cache(maxsize=64)
@@ -465,61 +489,83 @@ def _compiled(function: Callable) -> Callable:
     return numba.njit(function)
 
 
-@numba.njit(nogil=True)
+@numba.njit(nogil=True, error_model="numpy")
 def _advance(
-    lanes, overlaps, taken, done, recovery, records, planted, noise, chi_square,
-    root, skip, step, steps, every, threshold, value, slope,
+    axes, lanes, overlaps, taken, done, recovery, records, planted, noise, chi_square,
+    root, skip, step, every, threshold, value, slope,
 ):  # fmt: skip
-    """Steps of the chains ``lanes`` in place, until they reach the threshold, their last step or the block's end.
+    """Steps of the chains ``lanes`` in place, until they reach the threshold or the block ends.
 
-    ``planted`` (t, lanes, batch, k) are the samples along the directions; ``noise`` (t, lanes, batch, k + 2) is ε along
+    ``planted`` (k, t, batch, lanes) are the samples along the directions; ``noise`` (k + 2, t, batch, lanes) is ε along
     them and along the rest of w, and at last the sample itself along the rest of w; ``chi_square`` (t, lanes).
-    The chains take turns, so that the processor can overlap one's arithmetic with another's.
+    ``axes`` is (0, .., k − 1): the length of a tuple is known to the compiler, which then unrolls the loops over it and
+    lets the loops over lanes run in vector units.
     """
-    block, width, batch, count = planted.shape
-    gradient = np.empty(count)
+    count, width = len(axes), len(lanes)
+    block, batch = planted.shape[1:3]
     scale = step / batch
+    m, gradient = np.empty((count, width)), np.empty((count, width))
+    rest, along, bulk_square = np.empty(width), np.empty(width), np.empty(width)
+    running = np.ones(width, dtype=np.bool_)
+    to_record = np.empty(width, dtype=np.int64)
+    for lane in range(width):
+        to_record[lane] = every - taken[lanes[lane]] % every
+        for j in range(count):
+            m[j, lane] = overlaps[lanes[lane], j]
     for t in range(block):
         for lane in range(width):
-            chain = lanes[lane]
-            if done[chain]:
-                continue
             inside = 0.0
             for j in range(count):
-                gradient[j] = 0.0
-                inside += overlaps[chain, j] ** 2
-            rest = math.sqrt(max(0.0, 1 - inside))
-            along, bulk_square = 0.0, 0.0
-            for i in range(batch):
-                noise_rest, x_rest = noise[t, lane, i, count], noise[t, lane, i, count + 1]
-                x_along, noise_along = rest * x_rest, rest * noise_rest
+                inside += m[j, lane] * m[j, lane]
+                gradient[j, lane] = 0.0
+            rest[lane] = math.sqrt(max(0.0, 1 - inside))
+            along[lane] = 0.0
+            bulk_square[lane] = 0.0
+        for i in range(batch):
+            for lane in range(width):
+                noise_rest, x_rest = noise[count, t, i, lane], noise[count + 1, t, i, lane]
+                x_along, noise_along = rest[lane] * x_rest, rest[lane] * noise_rest
                 for j in range(count):
-                    x_along += overlaps[chain, j] * planted[t, lane, i, j]
-                    noise_along += overlaps[chain, j] * noise[t, lane, i, j]
+                    x_along += m[j, lane] * planted[j, t, i, lane]
+                    noise_along += m[j, lane] * noise[j, t, i, lane]
                 y = root * x_along + skip * noise_along
                 phi = value(y)
                 on_noised = 2 * (slope(y) * (phi - noise_along + skip * y) + skip * phi)
                 on_x, on_noise = root * on_noised, skip * on_noised - 2 * phi
-                along += on_x * x_rest + on_noise * noise_rest
-                bulk_square += on_x * on_x + on_noise * on_noise
+                along[lane] += on_x * x_rest + on_noise * noise_rest
+                bulk_square[lane] += on_x * on_x + on_noise * on_noise
                 for j in range(count):
-                    gradient[j] += on_x * planted[t, lane, i, j] + on_noise * noise[t, lane, i, j]
-            radial = rest * along
+                    gradient[j, lane] += on_x * planted[j, t, i, lane] + on_noise * noise[j, t, i, lane]
+        for lane in range(width):
+            radial = rest[lane] * along[lane]
             for j in range(count):
-                radial += overlaps[chain, j] * gradient[j]
-            square = (rest - scale * (along - radial * rest)) ** 2 + scale * scale * bulk_square * chi_square[t, lane]
+                radial += m[j, lane] * gradient[j, lane]
+            square = (rest[lane] - scale * (along[lane] - radial * rest[lane])) ** 2
+            square += scale * scale * bulk_square[lane] * chi_square[t, lane]
             for j in range(count):
-                overlaps[chain, j] -= scale * (gradient[j] - radial * overlaps[chain, j])
-                square += overlaps[chain, j] ** 2
+                gradient[j, lane] = m[j, lane] - scale * (gradient[j, lane] - radial * m[j, lane])
+                square += gradient[j, lane] * gradient[j, lane]
             length = math.sqrt(square)
             for j in range(count):
-                overlaps[chain, j] /= length
+                if running[lane]:
+                    m[j, lane] = gradient[j, lane] / length
+        for lane in range(width):
+            if not running[lane]:
+                continue
+            chain = lanes[lane]
             taken[chain] += 1
-            if taken[chain] % every == 0:
-                records[chain, taken[chain] // every] = overlaps[chain]
-            if abs(overlaps[chain, 0]) >= threshold:
+            to_record[lane] -= 1
+            if to_record[lane] == 0:
+                to_record[lane] = every
+                for j in range(count):
+                    records[chain, taken[chain] // every, j] = m[j, lane]
+            if abs(m[0, lane]) >= threshold:
+                running[lane] = False
+                done[chain] = True
                 recovery[chain] = taken[chain] * batch
-                records[chain, taken[chain] // every + 1 :] = overlaps[chain]
-                done[chain] = True
-            elif taken[chain] == steps:
-                done[chain] = True
+                for later in range(taken[chain] // every + 1, records.shape[1]):
+                    for j in range(count):
+                        records[chain, later, j] = m[j, lane]
+    for lane in range(width):
+        for j in range(count):
+            overlaps[lanes[lane], j] = m[j, lane]
