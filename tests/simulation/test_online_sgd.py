@@ -10,7 +10,7 @@ import scipy.stats
 import torch
 
 from diffmem_lib.data import Gaussian, MixedCumulant
-from diffmem_lib.simulation import hermite_activation, reduced_chain, spherical_sgd, tanh_activation
+from diffmem_lib.simulation import hermite_activation, online_sgd, reduced_chain, spherical_sgd, tanh_activation
 
 CUBIC = hermite_activation((0.0, -0.1, 0.0, 0.05))
 TANH = tanh_activation(-0.8)
@@ -195,6 +195,27 @@ def test_gaussian_spike_in_a_general_direction_is_the_axis_one():
         MixedCumulant(6, covariance_snr=4), TANH, ALPHA_BAR, 0.1, 12, 6000, start=[0.3], generator=generator(11)
     )
     assert smallest_p(turned.overlaps[:, -1], straight.overlaps[:, -1]) > 1e-4
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 10, 126, 10**6])
+def test_bulk_length_is_chi_square(degrees):
+    random = np.random.Generator(np.random.SFC64(degrees))
+    draws = online_sgd._chi_square(degrees, (400, 500), random, generator(12))
+    assert draws.shape == (400, 500)
+    law = scipy.stats.chi2(degrees)
+    assert scipy.stats.kstest(draws.ravel(), law.cdf).pvalue > 1e-4
+    assert abs(draws.mean() - degrees) < 5 * law.std() / math.sqrt(draws.size)
+    assert scipy.stats.kstest(draws.ravel(), scipy.stats.chi2(1.01 * degrees + 0.05).cdf).pvalue < 1e-4
+
+
+def test_recovery_of_more_chains_than_advance_at_once_has_the_law_of_the_full_dynamics():
+    options = {"start": [0.4], "threshold": 0.6}
+    full, chain = (
+        dynamics(SMALL, CUBIC, ALPHA_BAR, 0.3, 1000, 300, generator=generator(13), **options).recovery
+        for dynamics in (spherical_sgd, reduced_chain)
+    )
+    assert len(np.unique(chain)) > 50
+    assert scipy.stats.ks_2samp(full, chain).pvalue > 1e-4
 
 
 def test_chain_runs_in_a_million_dimensions():
