@@ -16,7 +16,7 @@ from diffmem_lib.data import MixedCumulant
 from diffmem_lib.simulation import reduced_chain, spherical_sgd, tanh_activation
 
 ALPHA_BAR, STEP = 0.7, 1e-4
-FULL_RATIO, CHAIN_RATIO, SLOWDOWN = 80, 500, 1.1
+FULL_RATIO, CHAIN_RATIO, SLOWDOWN = 80, 500, 1.2
 
 
 def autograd_loop(law: MixedCumulant, steps: int, generator: torch.Generator) -> None:
