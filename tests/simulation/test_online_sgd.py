@@ -131,7 +131,7 @@ def test_same_seed_same_runs_and_global_generator_untouched(dynamics):
 def test_coarser_records_are_a_part_of_the_finer_ones():
     for dynamics in (spherical_sgd, reduced_chain):
         fine, coarse = (
-            dynamics(SMALL, CUBIC, ALPHA_BAR, 0.1, 20, 3, every=every, generator=generator(7)) for every in (1, 5)
+            dynamics(SMALL, CUBIC, ALPHA_BAR, 0.1, 600, 100, every=every, generator=generator(7)) for every in (1, 5)
         )
         np.testing.assert_array_equal(fine.overlaps[:, ::5], coarse.overlaps)
 
