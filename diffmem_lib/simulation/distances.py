@@ -22,9 +22,9 @@ BATCH_BYTES = 2**22  # of one block; of one batch of differences with its tempor
 SPARE = 6  # places in a short list beyond the k that are asked for
 
 
-def slices(n: int, size: int) -> Iterator[slice]:
-    """Consecutive slices of at most ``size`` that cover range(n)."""
-    return (slice(start, min(start + size, n)) for start in range(0, n, size))
+def slices(n: int, size: int, start: int = 0) -> Iterator[slice]:
+    """Consecutive slices of at most ``size`` that cover range(start, n)."""
+    return (slice(first, min(first + size, n)) for first in range(start, n, size))
 
 
 def rows_within(n_bytes: int, dim: int, itemsize: int, *, low: int, high: int) -> int:
@@ -44,8 +44,8 @@ class Cloud:
     """Points (n, d) with a centre c and half squared norms |x − c|²/2 about it, read block by block.
 
     The points may be a tensor or a NumPy array, on disk if need be. The centre is zero unless the mean is longer than
-    the points are wide: then only does centring spare digits, and then only are blocks copies. It is a float32 number
-    in float64, so that float32 points are centred with one rounding in either dtype.
+    the points are wide: only then does centring spare digits. It is a float32 number in float64, so that float32 points
+    are centred with one rounding in either dtype.
     """
 
     points: Points
@@ -54,11 +54,11 @@ class Cloud:
     half_norms: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        blocks = list(slices(len(self.points), rows_within(2**20, self.dim, 8, low=1, high=4096)))
+        size = rows_within(2**20, self.dim, 8, low=1, high=4096)
         if self.centre is None:
+            self.centred = False  # as yet, so that the blocks are the points themselves
             total, squares = 0.0, 0.0
-            for block in blocks:
-                rows = take(self.points, block)
+            for _, rows in self.blocks(torch.float64, size):
                 total, squares = total + rows.sum(0), squares + torch.linalg.vecdot(rows, rows).sum()
             mean = total / len(self.points)
             length = mean.square().sum()
@@ -66,9 +66,8 @@ class Cloud:
             self.centre = torch.where(needed, mean.to(torch.float32).to(torch.float64), 0.0)
         self.centred = bool(self.centre.any())
         self.half_norms = self.centre.new_empty(len(self.points))
-        for block in blocks:
-            rows = self.block(block, torch.float64)
-            self.half_norms[block] = torch.linalg.vecdot(rows, rows) / 2
+        for which, rows in self.blocks(torch.float64, size):
+            self.half_norms[which] = torch.linalg.vecdot(rows, rows) / 2
 
     def __len__(self) -> int:
         return len(self.points)
@@ -87,6 +86,29 @@ class Cloud:
             return (take(self.points, which) - self.centre).mul_(scale).to(dtype)
         rows = take(self.points, which, dtype)
         return rows - self.centre.to(dtype) if self.centred else rows
+
+    def blocks(
+        self, dtype: torch.dtype, size: int, scale: float = 1.0, start: int = 0
+    ) -> Iterator[tuple[slice, Tensor]]:
+        """Consecutive slices of at most ``size`` and their `block`, which is good until the next one is asked for.
+
+        Copies share one buffer: blocks that are freed one after another can leave the heap as large as all of them
+        together, if the small results of each come to lie between them.
+        """
+        tensor = isinstance(self.points, Tensor)
+        view = tensor and not self.centred and self.points.dtype == dtype
+        device = self.points.device if tensor else torch.device("cpu")
+        buffer = None if view or scale != 1 else torch.empty(min(size, len(self)), self.dim, dtype=dtype, device=device)
+        for which in slices(len(self), size, start):
+            if buffer is None:
+                yield which, self.block(which, dtype, scale)
+                continue
+            rows = buffer[: which.stop - which.start]
+            if tensor:
+                rows.copy_(self.points[which])
+            else:
+                np.copyto(rows.numpy(), self.points[which])
+            yield which, rows.sub_(self.centre.to(dtype)) if self.centred else rows
 
 
 def half_distance_error(query_norms: Tensor, largest_norm: Tensor | float, dim: int, dtype: torch.dtype) -> Tensor:
@@ -110,8 +132,10 @@ def pairs(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Ite
 
 def exact_distances(queries: Points, points: Points, rows: Tensor, columns: Tensor) -> Tensor:
     """Squared distances (p,) of the given pairs, by float64 differences."""
-    parts = [squared for _, _, squared in pairs(queries, points, rows, columns)]
-    return torch.cat(parts) if parts else torch.empty(0, dtype=torch.float64, device=rows.device)
+    distance = torch.empty(len(rows), dtype=torch.float64, device=rows.device)
+    for batch, _, squared in pairs(queries, points, rows, columns):
+        distance[batch] = squared
+    return distance
 
 
 def nearest(
@@ -154,9 +178,8 @@ class _Search:
         ordinary = 1e-24 < largest < 1e24 or largest == 0
         self.scale = 1.0 if ordinary else 2.0 ** -math.ceil(math.log2(math.sqrt(2 * largest)))
 
-    def tile(self, rows: slice | Tensor, left: Tensor, columns: slice) -> Tensor:
-        """Half squared distances of some queries, whose block is ``left``, to consecutive points, in its dtype."""
-        right = self.cloud.block(columns, left.dtype, self.scale)
+    def tile(self, rows: slice | Tensor, left: Tensor, columns: slice, right: Tensor) -> Tensor:
+        """Half squared distances of some queries to consecutive points, whose blocks are ``left`` and ``right``."""
         norms_x = (self.cloud.half_norms[columns] * self.scale**2).to(left.dtype)
         norms_y = (self.queries.half_norms[rows] * self.scale**2).to(left.dtype)
         return torch.addmm(norms_x, left, right.T, alpha=-1).add_(norms_y[:, None])
@@ -164,12 +187,10 @@ class _Search:
     def shortlist(self, progress: Callable[[int], None] | None) -> None:
         """Fill the lists from float32 products; among themselves, each tile serves its rows and its columns."""
         wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
-        for rows in slices(len(self.queries), 2 * wide):
-            left = self.queries.block(rows, torch.float32, self.scale)
-            for columns in slices(len(self.cloud), wide):
-                if self.itself and columns.stop <= rows.start:
-                    continue
-                tile = self.tile(rows, left, columns)
+        for rows, left in self.queries.blocks(torch.float32, 2 * wide, self.scale):
+            start = rows.start if self.itself else 0
+            for columns, right in self.cloud.blocks(torch.float32, wide, self.scale, start):
+                tile = self.tile(rows, left, columns, right)
                 if self.itself and columns.start < rows.stop:
                     tile.diagonal(rows.start - columns.start).fill_(torch.inf)
                 elif self.itself:
@@ -216,7 +237,9 @@ class _Search:
         safe = self.value[:, -1] - self.error(slice(None), torch.float32)
         proven = (worst / 2 * self.scale**2 < safe) | (worst == 0)
         if self.size < self.available:
-            for again in (~proven).nonzero()[:, 0].split(256):
+            unproven = (~proven).nonzero()[:, 0]
+            for batch in slices(len(unproven), 256):
+                again = unproven[batch]
                 index[again], distance[again] = self.search_again(again, worst[again])
         return index, distance
 
@@ -230,8 +253,8 @@ class _Search:
         left = self.queries.block(rows, torch.float64, self.scale)
         limit = worst / 2 * self.scale**2 * (1 + 1e-9) + self.error(rows, torch.float64)
         found = []
-        for columns in slices(len(self.cloud), self.cloud.block_rows(torch.float64)):
-            row, column = (self.tile(rows, left, columns) <= limit[:, None]).nonzero(as_tuple=True)
+        for columns, right in self.cloud.blocks(torch.float64, self.cloud.block_rows(torch.float64), self.scale):
+            row, column = (self.tile(rows, left, columns, right) <= limit[:, None]).nonzero(as_tuple=True)
             column += columns.start
             other = rows[row] != column if self.itself else torch.ones_like(row, dtype=torch.bool)
             found.append(torch.stack([row[other], column[other]]))

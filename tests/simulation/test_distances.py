@@ -2,6 +2,8 @@
 
 import pytest
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from diffmem_lib.simulation import distances
 
@@ -78,3 +80,37 @@ def test_bound_holds_and_is_not_idle(dtype):
     )
     share = ((half.double() - expected).abs() / bound[:, None]).max().item()
     assert 1e-4 < share < 1
+
+
+class LargeBlocks(TorchDispatchMode):
+    """Counts the bytes of all new tensors of 2 MB and more, however soon they are freed."""
+
+    total = 0
+
+    def __torch_dispatch__(self, function, types, arguments=(), options=None):
+        result = function(*arguments, **(options or {}))
+        known, new = (
+            {memory.data_ptr(): memory.nbytes() for memory in storages(part)} for part in ((arguments, options), result)
+        )
+        self.total += sum(size for key, size in new.items() if key not in known and size >= 2**21)
+        return result
+
+
+def storages(tree):
+    return [leaf.untyped_storage() for leaf in tree_leaves(tree) if isinstance(leaf, torch.Tensor)]
+
+
+@pytest.mark.parametrize("shift", [0.0, 3.0])
+def test_a_block_is_not_allocated_again_and_again(shift):
+    """Blocks freed in turn can stay in the heap: one audit of 60000 images kept 1.4 GB, the set in float64.
+
+    These queries lie in a cluster too tight for float32 and are searched again in float64, with every point converted.
+    """
+    n, dim = 6000, 1024
+    training = points(n, dim, 0)
+    training[:30] = training[0] + 1e-4 * points(30, dim, 1)
+    training += shift
+    with LargeBlocks() as allocated:
+        index, _ = distances.nearest(training[:3], training, k=2)
+    assert index[:, 0].tolist() == [0, 1, 2]
+    assert allocated.total < 2**24
