@@ -121,7 +121,7 @@ class EmpiricalDenoiser:
         return x, _tensors.noise_level(sigma)
 
     def _rows(self) -> int:
-        return rows_within(2**23, self._cloud.dim, 8, low=64, high=1024)
+        return rows_within(2**23, self._cloud.dim, 8, low=64, high=512)
 
     def _passes(self, x: Tensor, sigma: float) -> Iterator[_KernelSums]:
         """One pass over the training points for each block of queries."""
@@ -147,8 +147,8 @@ class EmpiricalDenoiser:
         plain = not cloud.centred and cloud.points.dtype == dtype
         bias = (cloud.half_norms.mean() - cloud.half_norms).div_(sigma**2).to(dtype)
         mean, log_sum = None, None
-        for columns in slices(len(cloud), len(cloud) if plain else cloud.block_rows(dtype)):
-            part, part_sum = attend(queries, cloud.block(columns, dtype), bias[columns], 1 / sigma**2)
+        for columns, points in cloud.blocks(dtype, len(cloud) if plain else cloud.block_rows(dtype)):
+            part, part_sum = attend(queries, points, bias[columns], 1 / sigma**2)
             if mean is None:
                 mean, log_sum = part, part_sum
                 continue

@@ -8,14 +8,16 @@ import pytest
 
 PROGRAM = """
 import sys, torch
-from diffmem_lib.simulation import EmpiricalDenoiser
+from diffmem_lib.simulation import EmpiricalDenoiser, attention
 from diffmem_lib.memorization import audit, neighbour_gap
 
 def peak():
     lines = open("/proc/self/status").read().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) / 1024
 
-n, dim, m, sigma, dtype, what = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:]
+n, dim, m, sigma, dtype, what = int(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4]), *sys.argv[5:7]
+if "loop" in sys.argv:
+    attention.fused_operator = lambda: None
 dtype = getattr(torch, dtype)
 torch.set_num_threads(1)
 
@@ -49,16 +51,26 @@ def extra(*arguments):
 
 
 @pytest.mark.parametrize(
-    ("what", "sigma"),
-    [("denoise", 0.05), ("denoise", 2.0), ("score", 0.05), ("log_density", 2.0), ("posterior", 0.05), ("gap", 1.0)],
+    ("what", "sigma", "dtype", "path"),
+    [
+        ("denoise", 0.05, "float32", "fused"),
+        ("denoise", 2.0, "float32", "fused"),
+        ("denoise", 2.0, "float32", "loop"),
+        ("denoise", 30.0, "float64", "fused"),
+        ("denoise", 2.0, "float64", "loop"),
+        ("score", 0.05, "float32", "fused"),
+        ("log_density", 2.0, "float32", "fused"),
+        ("posterior", 0.05, "float32", "fused"),
+        ("gap", 1.0, "float32", "fused"),
+    ],
 )
-def test_a_hundred_thousand_points(what, sigma):
-    assert extra(100_000, 256, 1000, sigma, "float32", what) < 16
+def test_a_hundred_thousand_points(what, sigma, dtype, path):
+    assert extra(100_000, 256, 1000, sigma, dtype, what, path) < 12
 
 
 def test_the_audit_of_images():
     """What it needs grows with the short lists only, 250 bytes a point, and not with d."""
-    assert extra(3000, 3072, 2000, 1.0, "float32", "audit") < 150
+    assert extra(3000, 3072, 2000, 1.0, "float32", "audit") < 64
 
 
 def test_a_million_points():
