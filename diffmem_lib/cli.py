@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import math
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -12,9 +11,11 @@ from pathlib import Path
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT = 0, 1, 2
+THRESHOLD = 1 / 3
 
 DESCRIPTION = """\
 Find which generated samples copy training points, and which training points are at risk.
+Without --samples: which are at risk before any training.
 
 Each of S, T and H is an .npy array (mapped, not read), an .npz archive (FILE.npz, or FILE.npz:KEY where it holds
 several arrays), or a folder of PNG or JPEG images of one size. Points lie along the first axis. Pickles are refused.
@@ -45,13 +46,13 @@ def _parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 measured, 1 the fraction exceeds --fail-above, 2 bad input.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    audit.add_argument("--samples", required=True, metavar="S", help="what the model generated")
-    audit.add_argument("--training", required=True, metavar="T", help="what it was trained on")
+    audit.add_argument("--samples", metavar="S", help="what the model generated; without it, only risk is reported")
+    audit.add_argument("--training", required=True, metavar="T", help="what it was trained on, or will be")
     audit.add_argument("--held-out", metavar="H", help="data of the same kind it was not trained on: the baseline")
     audit.add_argument("--labels", metavar="L", help="labels of the training points: .npy, .npz, or text, one a line")
     audit.add_argument("--k", type=int, default=10, help="neighbours in sparsity and predicted risk (default 10)")
     audit.add_argument(
-        "--threshold", type=float, default=1 / 3, help="memorized below this ratio of squared distances (default 1/3)"
+        "--threshold", type=float, metavar="R", help="memorized below this ratio of squared distances (default 1/3)"
     )
     audit.add_argument("--out", metavar="DIR", type=Path, help="write report.html and report.json into this folder")
     audit.add_argument(
@@ -68,24 +69,22 @@ def _share(text: str) -> float:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from .memorization import audit
+    from .memorization import audit, survey
     from .memorization.inputs import load_labels
     from .memorization.report import as_text, write_reports
 
+    _check_options(options)
     sources = _load(options)
     labels = None if options.labels is None else load_labels(options.labels)
     _check(options, sources, labels)
-    held_out = None if sources.held_out is None else sources.held_out.points
+    training = sources.training.points
     with _Bar() as bar:
-        report = audit(
-            sources.samples.points,
-            sources.training.points,
-            held_out,
-            labels,
-            options.k,
-            options.threshold,
-            progress=bar,
-        )
+        if sources.samples is None:
+            report = survey(training, labels, options.k, progress=bar)
+        else:
+            held_out = None if sources.held_out is None else sources.held_out.points
+            threshold = THRESHOLD if options.threshold is None else options.threshold
+            report = audit(sources.samples.points, training, held_out, labels, options.k, threshold, progress=bar)
     written = [] if options.out is None else write_reports(report, sources, options.out)
     _say(as_text(report, sources) + "".join(f"written: {file}\n" for file in written))
     if options.fail_above is not None and report.fraction > options.fail_above:
@@ -99,7 +98,7 @@ def _load(options: argparse.Namespace):
     from .memorization.inputs import load
     from .memorization.report import Sources
 
-    names = [options.samples, options.training, options.held_out]
+    names = [options.training, options.samples, options.held_out]
     parts = [None if name is None else load(name) for name in names]
     shapes = [part.image_shape for part in parts if part is not None]
     if len({shape and shape[:2] for shape in shapes}) == 1 and len({shape and shape[2] for shape in shapes}) > 1:
@@ -107,15 +106,25 @@ def _load(options: argparse.Namespace):
     return Sources(*parts)
 
 
+def _check_options(options: argparse.Namespace) -> None:
+    """What is wrong whatever the files hold."""
+    from .memorization.inputs import InputError
+
+    if options.samples is None:
+        for name in ("held_out", "threshold", "fail_above"):
+            if getattr(options, name) is not None:
+                raise InputError(f"--{name.replace('_', '-')} needs --samples")
+    if options.k < 1:
+        raise InputError(f"--k must be at least 1, not {options.k}")
+    if options.threshold is not None and not 0 < options.threshold < 1:
+        raise InputError(f"--threshold must lie between 0 and 1, not {options.threshold:g}")
+
+
 def _check(options: argparse.Namespace, sources, labels) -> None:
     """What the audit would refuse too, said with the names of files."""
     from .memorization.inputs import InputError
 
     n, dim = sources.training.points.shape
-    if options.k < 1:
-        raise InputError(f"--k must be at least 1, not {options.k}")
-    if not 0 < options.threshold < 1 or math.isnan(options.threshold):
-        raise InputError(f"--threshold must lie between 0 and 1, not {options.threshold:g}")
     if n <= options.k:
         raise InputError(f"{options.training}: more than k = {options.k} training points are needed, there are {n}")
     for part in (sources.samples, sources.held_out):

@@ -70,7 +70,8 @@ def test_page_is_self_contained_and_well_formed(folder, capsys):
     assert not re.search(r"(src|href)=.(?!data:)", page)
     assert "<script" not in page
     assert "<b>&" not in page
-    assert page.count("data:image/png;base64,") == 8  # four pairs
+    assert page.count("<figure>") == 4
+    assert page.count("data:image/png;base64,") == 4 * 2 + 20  # the pairs, and those most at risk
     assert page.count("<img") == page.count(" alt=")
     open_tags = []
 
@@ -122,6 +123,35 @@ def test_embeddings_need_no_images(folder, capsys):
     np.save("b.npy", TRAINING.reshape(60, -1))
     assert run(capsys, "--samples", "a.npy", "--training", "b.npy", "--out", "report")[0] == 0
     assert "<img" not in Path("report/report.html").read_text(encoding="utf-8")
+
+
+def test_a_training_set_alone(folder, capsys):
+    """Before any training there are no samples: sparsity, risk, duplicates and labels all the same."""
+    repeated = TRAINING.copy()
+    repeated[50] = repeated[2]
+    np.save("repeated.npy", repeated)
+    status, out, err = run(capsys, "--training", "repeated.npy", "--labels", "labels.txt", "--out", "report")
+    assert (status, err) == (0, "")
+    assert "repeated.npy: 60 points of 30 numbers, 1 of them duplicates" in out
+    assert "most at risk before any training" in out
+    assert "predicted risk" in out
+    assert "memorized " not in out.split("Predicted risk is")[0]
+    document = json.loads(Path("report/report.json").read_text())
+    assert document["training"]["duplicate_of"][50] == 2
+    assert set(document["labels"]) == set("abc")
+    assert "<img" in Path("report/report.html").read_text(encoding="utf-8")
+    assert run(capsys, "--training", "jpeg")[0] == 0
+
+
+@pytest.mark.parametrize(
+    "options",
+    [("--held-out", "held_out.npy"), ("--threshold", "0.2"), ("--fail-above", "0.5")],
+    ids=lambda pair: pair[0],
+)
+def test_options_that_need_samples(folder, capsys, options):
+    status, out, err = run(capsys, "--training", "training.npy", *options, "--out", "report")
+    assert (status, out, err) == (2, "", f"diffmem: error: {options[0]} needs --samples\n")
+    assert not Path("report").exists()
 
 
 @pytest.mark.parametrize(("limit", "expected"), [("0.05", 1), ("0.1", 0), ("0", 1), ("1", 0)])

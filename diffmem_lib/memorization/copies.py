@@ -2,44 +2,50 @@
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from scipy.stats import beta
 from torch import Tensor
 
-from .. import _checks, _tensors
+from .. import _checks
 from ..simulation import distances
-from .risk import CoverageRisk, risk_from_neighbours
+from .risk import risk_from_neighbours
+from .training_set import (
+    Labels,
+    LabelSurvey,
+    Points,
+    Progress,
+    TrainingSurvey,
+    checked,
+    first_of_equals,
+    groups,
+    points,
+    repeats,
+)
 
 __all__ = ["AuditReport", "LabelAudit", "audit", "binomial_interval"]
 
-Points = Tensor | np.ndarray
 CONFIDENCE = 0.95
 
 
 @dataclass(frozen=True)
-class LabelAudit:
+class LabelAudit(LabelSurvey):
     """What the audit found for the training points of one label.
 
     ``fraction`` is ``memorized / assigned``, NaN without assigned samples; ``sparsity`` and ``risk`` are means.
     """
 
-    training: int
     assigned: int
     memorized: int
     fraction: float
     interval: tuple[float, float]
-    sparsity: float
-    risk: float
 
 
 @dataclass(frozen=True)
-class AuditReport:
+class AuditReport(TrainingSurvey):
     """What m samples share with n training points.
 
     All distances are *squared* distances per dimension, D = |x − y|²/d. A sample is memorized if D1/D2 < ``threshold``,
@@ -82,15 +88,10 @@ class AuditReport:
     assigned: Tensor
     copied: Tensor
     rate: Tensor
-    sparsity: Tensor
-    coverage: CoverageRisk
-    duplicate_of: Tensor
     held_out_fraction: float | None
     held_out_interval: tuple[float, float] | None
     held_out_in_training: int | None
     labels: dict[Hashable, LabelAudit]
-    dim: int
-    k: int
     threshold: float
 
     @property
@@ -103,17 +104,12 @@ class AuditReport:
         """The share of memorized samples by label."""
         return {label: part.fraction for label, part in self.labels.items()}
 
-    @property
-    def duplicates(self) -> int:
-        """How many training points repeat an earlier one."""
-        return int((self.duplicate_of != torch.arange(len(self.duplicate_of)).to(self.duplicate_of)).sum())
-
 
 def audit(
     samples: Points,
     training: Points,
     held_out: Points | None = None,
-    labels: Sequence[Hashable] | Tensor | np.ndarray | None = None,
+    labels: Labels | None = None,
     k: int = 10,
     threshold: float = 1 / 3,
     *,
@@ -153,23 +149,15 @@ def audit(
         If an array is not finite, floating-point and of the same width as the others, if there are not more than ``k``
         training points or they are all equal, or if ``labels`` are not n.
     """
-    training = _points(training, "training")
-    k = _checks.integer(k, "k", low=1)
+    training, k, labels = checked(training, k, labels)
     threshold = _checks.number(threshold, "threshold", low=0, high=1, low_open=True, high_open=True)
     n, dim = training.shape
-    if n <= k:
-        raise ValueError(f"training must have more than k = {k} points, got {n}")
-    samples = _points(samples, "samples", dim)
-    held_out = None if held_out is None else _points(held_out, "held_out", dim)
-    labels = None if labels is None else _label_array(labels, n)
-    duplicate_of = _first_of_equals(training)
-    skip = duplicate_of != torch.arange(n)
-    if int(skip.sum()) == n - 1:
-        raise ValueError(f"training must have two distinct points, got {n} equal ones")
+    samples = points(samples, "samples", dim)
+    held_out = None if held_out is None else points(held_out, "held_out", dim)
+    duplicate_of = first_of_equals(training)
+    skip = repeats(duplicate_of)
 
-    done = _Progress(progress, n * (len(samples) + (0 if held_out is None else len(held_out))) + n * (n + 1) // 2)
-    device = training.device if isinstance(training, Tensor) else torch.device("cpu")
-    skip, duplicate_of = skip.to(device), duplicate_of.to(device)
+    done = Progress(progress, n * (len(samples) + (0 if held_out is None else len(held_out))) + n * (n + 1) // 2)
     nearest, distance = distances.nearest(samples, training, 2, skip=skip, progress=done)
     distance = distance / dim
     memorized = distance[:, 0] / distance[:, 1] < threshold
@@ -223,66 +211,12 @@ def binomial_interval(count: int, total: int, confidence: float = CONFIDENCE) ->
     return low, high
 
 
-class _Progress:
-    """Sums the pairs of several searches for one callback."""
-
-    def __init__(self, callback: Callable[[int, int], None] | None, total: int) -> None:
-        self.callback, self.total, self.done = callback, total, 0
-
-    def __call__(self, pairs: int) -> None:
-        self.done = min(self.done + pairs, self.total)
-        if self.callback is not None:
-            self.callback(self.done, self.total)
-
-    def finish(self) -> None:
-        self(self.total - self.done)
-
-
-def _points(value: Any, name: str, dim: int | None = None) -> Points:
-    """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers."""
-    shape = (name[0], "d" if dim is None else dim)
-    if not isinstance(value, np.ndarray):
-        return _tensors.floating(value, name, shape=shape)
-    if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
-        raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")
-    if value.ndim != 2 or value.size == 0 or (dim is not None and value.shape[1] != dim):
-        raise ValueError(f"{name} must be a non-empty array of shape ({shape[0]}, {shape[1]}), got {value.shape}")
-    for rows in distances.slices(len(value), max(1, 2**18 // value.shape[1])):
-        finite = np.isfinite(value[rows]).all(1)
-        if not finite.all():
-            raise ValueError(f"{name} must be finite, got NaN or infinity in row {rows.start + int(finite.argmin())}")
-    return value
-
-
-def _label_array(labels: Any, n: int) -> np.ndarray:
-    array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
-    if array.shape != (n,):
-        raise ValueError(f"labels must be one for each of the {n} training points, got shape {array.shape}")
-    if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError("labels must be finite, got NaN or infinity among them")
-    return array
-
-
-def _first_of_equals(points: Points) -> Tensor:
-    """For each point the lowest index of one that is equal in value."""
-    seen: dict[bytes, int] = {}
-    first = np.empty(len(points), dtype=np.int64)
-    for rows in distances.slices(len(points), max(1, 2**18 // points.shape[1])):
-        block = points[rows].cpu().numpy() if isinstance(points, Tensor) else points[rows]
-        block = np.ascontiguousarray(block + 0.0)  # −0 equals 0
-        for index, row in enumerate(block, start=rows.start):
-            first[index] = seen.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
-    return torch.from_numpy(first)
-
-
 def _by_label(
     labels: np.ndarray, nearest: Tensor, memorized: Tensor, sparsity: Tensor, risk: Tensor
 ) -> dict[Hashable, LabelAudit]:
-    names, code = np.unique(labels, return_inverse=True)
-    group = torch.from_numpy(code).to(nearest.device)
     result = {}
-    for number, name in enumerate(names.tolist()):
-        members, samples = group == number, group[nearest] == number
+    for name, members in groups(labels, nearest.device).items():
+        samples = members[nearest]
         assigned, count = int(samples.sum()), int((samples & memorized).sum())
         result[name] = LabelAudit(
             training=int(members.sum()),

@@ -39,7 +39,9 @@ def load(source: str, *, colour: bool = False) -> Loaded:
         return _folder(Path(source), source, colour)
     array = _array(source)
     if array.dtype == np.uint8 or array.dtype == np.uint16:
-        array = array.astype(np.float32) / np.iinfo(array.dtype).max
+        largest = np.iinfo(array.dtype).max
+        array = array.astype(np.float32)
+        array /= largest  # in place: a second array of this size may not fit
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise InputError(
             f"{source}: numbers must be floating-point, or unsigned pixels of 8 or 16 bits, not {array.dtype}"

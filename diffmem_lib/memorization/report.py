@@ -1,4 +1,4 @@
-"""The audit report as text, as JSON and as one self-contained HTML page."""
+"""The report of an audit, or of a training set alone, as text, as JSON and as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -20,29 +20,47 @@ from scipy.stats import spearmanr
 
 from .copies import AuditReport
 from .inputs import Loaded
+from .training_set import TrainingSurvey, repeats
 
 __all__ = ["Sources", "as_html", "as_json", "as_text", "write_reports"]
 
 PAIRS = 48
+LISTED = 20
 BINS = 10
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What was audited, to name it and to show its images."""
+    """What was audited, to name it and to show its images; without samples, a training set alone."""
 
-    samples: Loaded
     training: Loaded
+    samples: Loaded | None = None
     held_out: Loaded | None = None
 
 
-def as_text(report: AuditReport, sources: Sources) -> str:
+def as_text(report: TrainingSurvey, sources: Sources) -> str:
     """A page of plain text for the terminal."""
-    lines = [
-        f"samples   {sources.samples.source}: {len(report.memorized)} points of {report.dim} numbers",
-        f"training  {sources.training.source}: {len(report.sparsity)} points, {report.duplicates} of them duplicates",
-        f"memorized {_share(report.fraction, report.interval)}",
-    ]
+    training = f"{sources.training.source}: {len(report.sparsity)} points"
+    if isinstance(report, AuditReport):
+        lines = [
+            f"samples   {sources.samples.source}: {len(report.memorized)} points of {report.dim} numbers",
+            f"training  {training}, {report.duplicates} of them duplicates",
+            *_copies_as_text(report),
+        ]
+    else:
+        low, middle, high = report.sparsity.quantile(report.sparsity.new_tensor([0.1, 0.5, 0.9])).tolist()
+        lines = [
+            f"training  {training} of {report.dim} numbers, {report.duplicates} of them duplicates",
+            f"sparsity  median {middle:.4g}, from {low:.4g} to {high:.4g} for the middle 80 % of the points",
+            *_risk_as_text(report),
+        ]
+    for note in _notes(report, sources):
+        lines += ["", *textwrap.wrap(note, 80)]
+    return "\n".join(lines) + "\n"
+
+
+def _copies_as_text(report: AuditReport) -> list[str]:
+    lines = [f"memorized {_share(report.fraction, report.interval)}"]
     if report.held_out_fraction is not None:
         lines.append(f"held out  {_share(report.held_out_fraction, report.held_out_interval)} (the baseline)")
         if report.held_out_in_training:
@@ -63,46 +81,81 @@ def as_text(report: AuditReport, sources: Sources) -> str:
                 f"{str(label)[:16]:16} {part.training:9d} {part.assigned:9d} {part.memorized:10d}"
                 f" {_percent(part.fraction):>7}   {_percent(low)} to {_percent(high):8} {part.sparsity:12.4g}"
             )
-    for note in _notes(report, sources):
-        lines += ["", *textwrap.wrap(note, 80)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
-def as_json(report: AuditReport, sources: Sources) -> str:
+def _risk_as_text(report: TrainingSurvey) -> list[str]:
+    lines = []
+    if top := _by_risk(report)[:5]:
+        lines += ["", "most at risk before any training   point    sparsity  critical σ   predicted risk"]
+        lines += [
+            f"{'':32}{i:8d} {report.sparsity[i]:11.4g} {report.coverage.critical_sigma[i]:11.4g}"
+            f" {_nats(report.coverage.risk[i])}"
+            for i in top
+        ]
+    if report.labels:
+        lines += ["", "label             training     sparsity   predicted risk"]
+        lines += [
+            f"{str(label)[:16]:16} {part.training:9d} {part.sparsity:12.4g} {_nats(part.risk)}"
+            for label, part in report.labels.items()
+        ]
+    return lines
+
+
+def _by_risk(report: TrainingSurvey) -> list[int]:
+    """The training points with the largest predicted risk, equal ones once."""
+    risk = report.coverage.risk.masked_fill(repeats(report.duplicate_of), torch.nan).nan_to_num(nan=-math.inf)
+    order = torch.argsort(risk, descending=True, stable=True)[:LISTED]
+    return [int(i) for i in order if risk[i] > -math.inf]
+
+
+def as_json(report: TrainingSurvey, sources: Sources) -> str:
     """All numbers, one entry for each sample and each training point; null where there is none."""
     coverage = report.coverage
+    audited = isinstance(report, AuditReport)
+    parts = {"samples": sources.samples, "training": sources.training, "held_out": sources.held_out}
     document = {
         "format": "diffmem audit 1",
         "distance": "squared Euclidean, divided by the number of dimensions",
-        "criterion": f"memorized if D1/D2 < {report.threshold:g} (Euclidean ratio < {math.sqrt(report.threshold):g})",
         "notes": _notes(report, sources),
-        "sources": {
-            "samples": sources.samples.source,
-            "training": sources.training.source,
-            "held_out": None if sources.held_out is None else sources.held_out.source,
+        "sources": {name: None if part is None else part.source for name, part in parts.items()},
+        "files": {
+            name: None if part is None or part.files is None else list(part.files) for name, part in parts.items()
         },
         "dim": report.dim,
         "k": report.k,
+        "duplicates_in_training": report.duplicates,
+        "coverage": {"local_dimension": coverage.dimension, "reference_sigma": _number(coverage.reference_sigma)},
+        "labels": {
+            str(label): {
+                "training": part.training,
+                "mean_sparsity": _number(part.sparsity),
+                "mean_predicted_risk": _number(part.risk),
+            }
+            for label, part in report.labels.items()
+        },
+        "training": {
+            "sparsity": report.sparsity.tolist(),
+            "predicted_risk": [_number(v) for v in coverage.risk.tolist()],
+            "critical_sigma": [_number(v) for v in coverage.critical_sigma.tolist()],
+            "duplicate_of": report.duplicate_of.tolist(),
+        },
+    }
+    if audited:
+        _add_copies(document, report)
+    return json.dumps(document, allow_nan=False, indent=1) + "\n"
+
+
+def _add_copies(document: dict, report: AuditReport) -> None:
+    """What an audit knows beyond a survey of the training set."""
+    document |= {
+        "criterion": f"memorized if D1/D2 < {report.threshold:g} (Euclidean ratio < {math.sqrt(report.threshold):g})",
         "threshold": report.threshold,
         "memorized_fraction": report.fraction,
         "memorized_interval_95": report.interval,
         "held_out_fraction": report.held_out_fraction,
         "held_out_interval_95": report.held_out_interval,
         "held_out_equal_to_training": report.held_out_in_training,
-        "duplicates_in_training": report.duplicates,
-        "coverage": {"local_dimension": coverage.dimension, "reference_sigma": _number(coverage.reference_sigma)},
-        "labels": {
-            str(label): {
-                "training": part.training,
-                "assigned": part.assigned,
-                "memorized": part.memorized,
-                "fraction": _number(part.fraction),
-                "interval_95": part.interval,
-                "mean_sparsity": _number(part.sparsity),
-                "mean_predicted_risk": _number(part.risk),
-            }
-            for label, part in report.labels.items()
-        },
         "samples": {
             "memorized": report.memorized.tolist(),
             "nearest": report.nearest[:, 0].tolist(),
@@ -110,42 +163,53 @@ def as_json(report: AuditReport, sources: Sources) -> str:
             "d1": report.distance[:, 0].tolist(),
             "d2": report.distance[:, 1].tolist(),
         },
-        "files": {
-            name: None if part.files is None else list(part.files)
-            for name, part in (("samples", sources.samples), ("training", sources.training))
-        },
-        "training": {
-            "sparsity": report.sparsity.tolist(),
-            "predicted_risk": [_number(v) for v in coverage.risk.tolist()],
-            "critical_sigma": [_number(v) for v in coverage.critical_sigma.tolist()],
-            "assigned": report.assigned.tolist(),
-            "copies": report.copied.tolist(),
-            "rate": [_number(v) for v in report.rate.tolist()],
-            "duplicate_of": report.duplicate_of.tolist(),
-        },
     }
-    return json.dumps(document, allow_nan=False, indent=1) + "\n"
+    document["training"] |= {
+        "assigned": report.assigned.tolist(),
+        "copies": report.copied.tolist(),
+        "rate": [_number(v) for v in report.rate.tolist()],
+    }
+    for label, part in report.labels.items():
+        document["labels"][str(label)] |= {
+            "assigned": part.assigned,
+            "memorized": part.memorized,
+            "fraction": _number(part.fraction),
+            "interval_95": part.interval,
+        }
 
 
-def as_html(report: AuditReport, sources: Sources) -> str:
+def as_html(report: TrainingSurvey, sources: Sources) -> str:
     """One page without references to anything outside it."""
-    body = [
-        "<h1>What these samples copied</h1>",
-        f'<p class="lead"><strong>{_percent(report.fraction)}</strong> of {len(report.memorized)} samples are memorized'
-        f" ({_interval(report.interval)}, 95 % confidence).{_baseline(report)}</p>",
-        _facts(report, sources),
-        _pairs(report, sources),
-        _most_copied(report, sources),
-        _rates(report),
+    if isinstance(report, AuditReport):
+        title = "What these samples copied"
+        body = [
+            f'<p class="lead"><strong>{_percent(report.fraction)}</strong> of {len(report.memorized)} samples are'
+            f" memorized ({_interval(report.interval)}, 95 % confidence).{_baseline(report)}</p>",
+            _facts(report, sources),
+            _pairs(report, sources),
+            _most_copied(report, sources),
+            _rates(report),
+        ]
+    else:
+        title = "What is at risk of being memorized"
+        body = [
+            f'<p class="lead">{len(report.sparsity)} training points, {report.duplicates} of which repeat an earlier'
+            " one, and what can be said of them before any training. No samples were given, so nothing here says what"
+            " a model copied.</p>",
+            _facts(report, sources),
+        ]
+    body += [
         _labels(report),
         _most_at_risk(report, sources),
+        _duplicates(report, sources),
         "<h2>How to read this</h2>",
         *(f"<p>{html.escape(note)}</p>" for note in _notes(report, sources)),
     ]
-    return PAGE.replace("BODY", "\n".join(part for part in body if part))
+    page = PAGE.replace("TITLE", title)
+    return page.replace("BODY", "\n".join(part for part in body if part))
 
 
-def write_reports(report: AuditReport, sources: Sources, folder: Path) -> list[Path]:
+def write_reports(report: TrainingSurvey, sources: Sources, folder: Path) -> list[Path]:
     """Write ``report.html`` and ``report.json`` into a folder, each complete or not at all."""
     texts = {"report.html": as_html(report, sources), "report.json": as_json(report, sources)}
     folder.mkdir(parents=True, exist_ok=True)
@@ -157,17 +221,26 @@ def write_reports(report: AuditReport, sources: Sources, folder: Path) -> list[P
     return [folder / name for name in texts]
 
 
-def _notes(report: AuditReport, sources: Sources) -> list[str]:
+def _notes(report: TrainingSurvey, sources: Sources) -> list[str]:
     """What the numbers mean and what they do not."""
     coverage = report.coverage
-    notes = [
-        f"D is the squared Euclidean distance per dimension. A sample is memorized if D1/D2 < {report.threshold:.4g},"
-        " D1 to its nearest training point, D2 to the nearest one of another value; as a ratio of Euclidean distances"
-        f" the threshold is {math.sqrt(report.threshold):.4g}.",
-        f"Sparsity is the mean D of a training point to its {report.k} nearest others.",
+    notes = []
+    if isinstance(report, AuditReport):
+        notes += [
+            "D is the squared Euclidean distance per dimension. A sample is memorized if D1/D2 <"
+            f" {report.threshold:.4g}, D1 to its nearest training point, D2 to the nearest one of another value; as a"
+            f" ratio of Euclidean distances the threshold is {math.sqrt(report.threshold):.4g}.",
+            f"Sparsity is the mean D of a training point to its {report.k} nearest others.",
+        ]
+    else:
+        notes.append(
+            f"Sparsity is the mean squared Euclidean distance per dimension of a training point to its {report.k}"
+            " nearest others."
+        )
+    notes.append(
         "Distance between pixels is not perception: a copy that is shifted, mirrored or recoloured is far away, and two"
-        " blurred images are near. Where it matters, audit embeddings: any array will do.",
-    ]
+        " blurred images are near. Where it matters, audit embeddings: any array will do."
+    )
     if not math.isnan(coverage.reference_sigma):
         notes.append(
             "Predicted risk is minus the log of the local coverage n p(x) (2πeσ²)^(D/2), in nats, at the noise level"
@@ -178,11 +251,14 @@ def _notes(report: AuditReport, sources: Sources) -> list[str]:
             " than the values."
         )
     if report.duplicates:
+        counts, second = ("share their counts, ", "in D2 and ") if isinstance(report, AuditReport) else ("", "")
         notes.append(
-            f"Duplicates in the training set: {report.duplicates}. Equal points share their counts, are neighbours at"
-            " distance zero in the sparsity, and are passed over in D2 and in the estimate of the density. What a data"
-            " set repeats, models memorize more than this prediction says."
+            f"Duplicates in the training set: {report.duplicates}. Equal points {counts}are neighbours at distance zero"
+            f" in the sparsity, and are passed over {second}in the estimate of the density. What a data set repeats,"
+            " models memorize more than this prediction says."
         )
+    if sources.samples is None:
+        return notes
     ranges = [_range(part) for part in (sources.samples, sources.training)]
     if ranges[0][0] >= 0 > ranges[1][0] or ranges[1][0] >= 0 > ranges[0][0] or _spread(ranges[0], ranges[1]) > 4:
         notes.append(
@@ -234,17 +310,28 @@ def _baseline(report: AuditReport) -> str:
     return text
 
 
-def _facts(report: AuditReport, sources: Sources) -> str:
+def _facts(report: TrainingSurvey, sources: Sources) -> str:
     rows = [
-        ("samples", f"{html.escape(sources.samples.source)}: {len(report.memorized)}"),
         ("training points", f"{html.escape(sources.training.source)}: {len(report.sparsity)}"),
         ("duplicates among them", str(report.duplicates)),
         ("dimensions", str(report.dim)),
-        ("criterion", f"D1/D2 &lt; {report.threshold:.4g} (squared distances)"),
-        ("exact copies", str(int((report.distance[:, 0] == 0).sum()))),
     ]
-    if sources.held_out is not None:
-        rows.insert(2, ("held out", html.escape(sources.held_out.source)))
+    if isinstance(report, AuditReport):
+        rows.insert(0, ("samples", f"{html.escape(sources.samples.source)}: {len(report.memorized)}"))
+        if sources.held_out is not None:
+            held_out = f"{html.escape(sources.held_out.source)}: {len(sources.held_out.points)}"
+            rows.insert(1, ("held out", held_out))
+        rows += [
+            (
+                "criterion",
+                f"D1/D2 &lt; {report.threshold:.4g} in squared distances,"
+                f" {math.sqrt(report.threshold):.4g} in Euclidean ones",
+            ),
+            ("exact copies", str(int((report.distance[:, 0] == 0).sum()))),
+        ]
+    else:
+        low, middle, high = report.sparsity.quantile(report.sparsity.new_tensor([0.1, 0.5, 0.9])).tolist()
+        rows.append(("sparsity", f"median {middle:.4g}, {low:.4g} to {high:.4g} for the middle 80 %"))
     return "<table class='facts'>" + "".join(f"<tr><th>{a}</th><td>{b}</td></tr>" for a, b in rows) + "</table>"
 
 
@@ -359,52 +446,56 @@ def _plot(means: list[float], errors: list[float]) -> str:
     )
 
 
-def _labels(report: AuditReport) -> str:
+def _labels(report: TrainingSurvey) -> str:
     if not report.labels:
         return ""
-    rows = [
-        (
-            html.escape(str(label)),
-            part.training,
-            part.assigned,
-            part.memorized,
-            _percent(part.fraction),
-            _interval(part.interval),
-            f"{part.sparsity:.4g}",
-            _nats(torch.tensor(part.risk)),
-        )
-        for label, part in report.labels.items()
-    ]
-    head = (
-        "label",
-        "training",
-        "samples assigned",
-        "memorized",
-        "share",
-        "95 % interval",
-        "sparsity",
-        "predicted risk",
-    )
-    return "<h2>By label</h2><p>A sample counts for the label of its nearest training point.</p>" + _table(head, rows)
+    audited = isinstance(report, AuditReport)
+    rows = []
+    for label, part in report.labels.items():
+        copies = (part.assigned, part.memorized, _percent(part.fraction), _interval(part.interval)) if audited else ()
+        risk = _nats(torch.tensor(part.risk))
+        rows.append((html.escape(str(label)), part.training, *copies, f"{part.sparsity:.4g}", risk))
+    copies = ("samples assigned", "memorized", "share", "95 % interval") if audited else ()
+    head = ("label", "training", *copies, "sparsity", "predicted risk")
+    text = "<p>A sample counts for the label of its nearest training point.</p>" if audited else ""
+    return "<h2>By label</h2>" + text + _table(head, rows)
 
 
-def _most_at_risk(report: AuditReport, sources: Sources) -> str:
-    risk = report.coverage.risk.nan_to_num(nan=-math.inf)
-    order = [int(i) for i in torch.argsort(risk, descending=True, stable=True)[:20] if risk[i] > -math.inf]
+def _most_at_risk(report: TrainingSurvey, sources: Sources) -> str:
+    """The points of the largest predicted risk, with their images where there are some."""
+    order = _by_risk(report)
     if not order:
         return ""
-    rows = [
-        (
-            _name(sources.training, i),
-            _nats(risk[i]),
-            f"{report.coverage.critical_sigma[i]:.4g}",
-            f"{report.sparsity[i]:.4g}",
-            int(report.copied[i]),
-        )
-        for i in order
-    ]
-    head = ("training point", "predicted risk", "critical σ", "sparsity", "copies")
-    return "<h2>Most at risk before any training</h2>" + _table(head, rows)
+    audited, images = isinstance(report, AuditReport), sources.training.image_shape is not None
+    low, high = _range(sources.training)
+    rows = []
+    for i in order:
+        name = _name(sources.training, i)
+        if images:
+            name = f'<img src="{_picture(sources.training, i, low, high)}" alt=""> {name}'
+        numbers = (f"{report.coverage.critical_sigma[i]:.4g}", f"{report.sparsity[i]:.4g}")
+        rows.append((name, _nats(report.coverage.risk[i]), *numbers, *((int(report.copied[i]),) if audited else ())))
+    head = ("training point", "predicted risk", "critical σ", "sparsity", *(("copies",) if audited else ()))
+    text = f"<p>The {len(order)} training points with the largest predicted risk, from the training set alone.</p>"
+    return "<h2>Most at risk before any training</h2>" + text + _table(head, rows)
+
+
+def _duplicates(report: TrainingSurvey, sources: Sources) -> str:
+    """Which training points are there more than once."""
+    if not report.duplicates:
+        return ""
+    count = torch.bincount(report.duplicate_of, minlength=len(report.duplicate_of))
+    order = [int(i) for i in torch.argsort(count, descending=True, stable=True)[:LISTED] if count[i] > 1]
+    rows = []
+    for i in order:
+        others = [j for j in (report.duplicate_of == i).nonzero()[:, 0].tolist() if j != i]
+        names = ", ".join(_name(sources.training, j) for j in others[:5])
+        more = f" and {len(others) - 5} more" if len(others) > 5 else ""
+        rows.append((_name(sources.training, i), int(count[i]), names + more))
+    groups = int((count > 1).sum())
+    text = f"<p>{groups} training points are there more than once"
+    text += f"; the {len(rows)} most frequent:</p>" if groups > len(rows) else ":</p>"
+    return "<h2>Duplicates in the training set</h2>" + text + _table(("training point", "times", "again as"), rows)
 
 
 def _table(head: tuple[str, ...], rows: list[tuple]) -> str:
@@ -418,7 +509,7 @@ PAGE = """<!doctype html>
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Memorization audit</title>
+<title>TITLE</title>
 <style>
 :root { color-scheme: light dark; background: Canvas; color: CanvasText; }
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
@@ -430,6 +521,7 @@ th, td { text-align: right; padding: .25rem .8rem; border-bottom: 1px solid #888
 .wide { overflow-x: auto; }
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .8rem; }
+td img { width: 2.5rem; vertical-align: middle; image-rendering: pixelated; border: 1px solid #8886; }
 figure img { width: 6rem; margin-right: .2rem; image-rendering: pixelated; border: 1px solid #8886; }
 svg { max-width: 34rem; width: 100%; stroke: currentColor; fill: currentColor; }
 svg text { stroke: none; font-size: 12px; text-anchor: middle; }

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from diffmem_lib.memorization import audit, inputs, report
+from diffmem_lib.memorization import audit, inputs, report, survey
 
 
 @pytest.fixture
@@ -40,3 +40,37 @@ def test_written_whole(audited, tmp_path):
     files = report.write_reports(*audited, tmp_path / "out")
     assert sorted(file.name for file in files) == ["report.html", "report.json"]
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == ["report.html", "report.json"]
+
+
+def test_a_training_set_alone(audited):
+    """What is said without samples is what the audit says of the training set, and nothing of copies."""
+    found, sources = audited
+    alone = survey(sources.training.points, labels=["odd", "even"] * 20)
+    training = report.Sources(training=sources.training)
+    document = json.loads(report.as_json(alone, training))
+    whole = json.loads(report.as_json(found, sources))
+    for name, values in document["training"].items():
+        assert values == whole["training"][name], name
+    assert document["coverage"] == whole["coverage"]
+    assert document["sources"] == {"training": "training.npy", "samples": None, "held_out": None}
+    assert set(document["labels"]["odd"]) == {"training", "mean_sparsity", "mean_predicted_risk"}
+    assert not {"samples", "memorized_fraction", "threshold", "criterion"} & set(document)
+    text, page = report.as_text(alone, training), report.as_html(alone, training)
+    riskiest = int(alone.coverage.risk.argmax())
+    first = text[text.index("most at risk") :].splitlines()[1].split()
+    assert int(first[0]) == riskiest
+    assert float(first[3]) == pytest.approx(float(alone.coverage.risk[riskiest]), abs=5e-3)
+    assert page.count("<img") == 20  # as many as are listed, and no pairs
+    assert "At risk" not in page.replace("Most at risk", "")
+    for output in (text, page):
+        assert "memorized if" not in output
+        assert "D2" not in output
+
+
+def test_duplicates_are_named():
+    points = np.random.default_rng(0).random((30, 4)).astype(np.float32)
+    points[[7, 12]] = points[3]
+    page = report.as_html(survey(points), report.Sources(training=inputs.Loaded(points, "t.npy", None)))
+    assert "<td>3</td><td>3</td><td>7, 12</td>" in page
+    risks = page[page.index("Most at risk") : page.index("Duplicates in the training set</h2>")]
+    assert "<td>7</td>" not in risks

@@ -1,0 +1,182 @@
+"""What can be said of a training set before any training: sparsity, predicted risk, duplicates."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import _checks, _tensors
+from ..simulation import distances
+from .risk import CoverageRisk, risk_from_neighbours
+
+__all__ = ["LabelSurvey", "TrainingSurvey", "survey"]
+
+Points = Tensor | np.ndarray
+Labels = Sequence[Hashable] | Tensor | np.ndarray
+
+
+@dataclass(frozen=True)
+class LabelSurvey:
+    """The training points of one label: how many, and the means of their sparsity and predicted risk."""
+
+    training: int
+    sparsity: float
+    risk: float
+
+
+@dataclass(frozen=True)
+class TrainingSurvey:
+    """What n training points say before any training.
+
+    Attributes
+    ----------
+    sparsity : Tensor, (n,), float64
+        Mean squared distance per dimension to the ``k`` nearest other points; duplicates are neighbours at distance
+        zero.
+    coverage : CoverageRisk
+        The predicted risk of every training point.
+    duplicate_of : Tensor, (n,)
+        For each training point the lowest index of a point with the same value; its own where it is the first.
+    labels : dict
+        By label, a `LabelSurvey`.
+    """
+
+    sparsity: Tensor
+    coverage: CoverageRisk
+    duplicate_of: Tensor
+    labels: dict[Hashable, LabelSurvey]
+    dim: int
+    k: int
+
+    @property
+    def duplicates(self) -> int:
+        """How many training points repeat an earlier one."""
+        return int(repeats(self.duplicate_of).sum())
+
+
+def survey(
+    training: Points,
+    labels: Labels | None = None,
+    k: int = 10,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> TrainingSurvey:
+    """Find which training points are at risk, from the training set alone: the part of `audit` that needs no samples.
+
+    Parameters
+    ----------
+    training : Tensor or ndarray, (n, d)
+        The training points, or embeddings of them; n > k, at least two distinct points.
+    labels : sequence of n labels, optional
+    k : int
+        Neighbours in the sparsity and in the estimate of the density.
+    progress : callable, optional
+        Told the pairs of points done and the pairs in all.
+
+    Returns
+    -------
+    TrainingSurvey
+        Exact to rounding in float64, whatever the dtype.
+
+    Raises
+    ------
+    ValueError
+        As `audit`.
+    """
+    training, k, labels = checked(training, k, labels)
+    n, dim = training.shape
+    duplicate_of = first_of_equals(training)
+    done = Progress(progress, n * (n + 1) // 2)
+    _, squared = distances.nearest(training, k=k, progress=done)
+    done.finish()
+    sparsity, coverage = squared.mean(1) / dim, risk_from_neighbours(squared)
+    by_label = {}
+    for name, members in ({} if labels is None else groups(labels, sparsity.device)).items():
+        by_label[name] = LabelSurvey(
+            training=int(members.sum()),
+            sparsity=float(sparsity[members].mean()),
+            risk=float(coverage.risk[members].nanmean()),
+        )
+    return TrainingSurvey(sparsity, coverage, duplicate_of, by_label, dim, k)
+
+
+class Progress:
+    """Sums the pairs of several searches for one callback."""
+
+    def __init__(self, callback: Callable[[int, int], None] | None, total: int) -> None:
+        self.callback, self.total, self.done = callback, total, 0
+
+    def __call__(self, pairs: int) -> None:
+        self.done = min(self.done + pairs, self.total)
+        if self.callback is not None:
+            self.callback(self.done, self.total)
+
+    def finish(self) -> None:
+        self(self.total - self.done)
+
+
+def checked(training: Any, k: Any, labels: Any) -> tuple[Points, int, np.ndarray | None]:
+    """The arguments that concern the training set, as `audit` and `survey` take them."""
+    training = points(training, "training")
+    k = _checks.integer(k, "k", low=1)
+    if len(training) <= k:
+        raise ValueError(f"training must have more than k = {k} points, got {len(training)}")
+    return training, k, None if labels is None else array_of_labels(labels, len(training))
+
+
+def points(value: Any, name: str, dim: int | None = None) -> Points:
+    """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers."""
+    shape = (name[0], "d" if dim is None else dim)
+    if not isinstance(value, np.ndarray):
+        return _tensors.floating(value, name, shape=shape)
+    if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
+        raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")
+    if value.ndim != 2 or value.size == 0 or (dim is not None and value.shape[1] != dim):
+        raise ValueError(f"{name} must be a non-empty array of shape ({shape[0]}, {shape[1]}), got {value.shape}")
+    for rows in distances.slices(len(value), max(1, 2**18 // value.shape[1])):
+        finite = np.isfinite(value[rows]).all(1)
+        if not finite.all():
+            raise ValueError(f"{name} must be finite, got NaN or infinity in row {rows.start + int(finite.argmin())}")
+    return value
+
+
+def array_of_labels(labels: Any, n: int) -> np.ndarray:
+    """``labels`` as an array, one for each of n training points."""
+    array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+    if array.shape != (n,):
+        raise ValueError(f"labels must be one for each of the {n} training points, got shape {array.shape}")
+    if array.dtype.kind == "f" and not np.isfinite(array).all():
+        raise ValueError("labels must be finite, got NaN or infinity among them")
+    return array
+
+
+def groups(labels: np.ndarray, device: torch.device) -> dict[Hashable, Tensor]:
+    """For each label which points have it, (n,), bool, on ``device``."""
+    names, code = np.unique(labels, return_inverse=True)
+    group = torch.from_numpy(code).to(device)
+    return {name: group == number for number, name in enumerate(names.tolist())}
+
+
+def first_of_equals(training: Points) -> Tensor:
+    """For each point the lowest index of one that is equal in value; at least two must differ."""
+    seen: dict[bytes, int] = {}
+    first = np.empty(len(training), dtype=np.int64)
+    for rows in distances.slices(len(training), max(1, 2**18 // training.shape[1])):
+        block = training[rows].cpu().numpy() if isinstance(training, Tensor) else training[rows]
+        block = np.ascontiguousarray(block + 0.0)  # −0 equals 0
+        for index, row in enumerate(block, start=rows.start):
+            first[index] = seen.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
+    if len(seen) == 1:
+        raise ValueError(f"training must have two distinct points, got {len(training)} equal ones")
+    return torch.from_numpy(first).to(training.device if isinstance(training, Tensor) else "cpu")
+
+
+def repeats(duplicate_of: Tensor) -> Tensor:
+    """Which points repeat an earlier one."""
+    return duplicate_of != torch.arange(len(duplicate_of), device=duplicate_of.device)
