@@ -10,6 +10,7 @@ import math
 import os
 import tempfile
 import textwrap
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,37 +41,41 @@ class Sources:
 
 def as_text(report: TrainingSurvey, sources: Sources) -> str:
     """A page of plain text for the terminal."""
+    files = sources.training.files
+    name = str if files is None else files.__getitem__
     training = f"{sources.training.source}: {len(report.sparsity)} points"
     if isinstance(report, AuditReport):
         lines = [
             f"samples   {sources.samples.source}: {len(report.memorized)} points of {report.dim} numbers",
             f"training  {training}, {report.duplicates} of them duplicates",
-            *_copies_as_text(report),
+            *_copies_as_text(report, name),
         ]
     else:
         low, middle, high = report.sparsity.quantile(report.sparsity.new_tensor([0.1, 0.5, 0.9])).tolist()
         lines = [
             f"training  {training} of {report.dim} numbers, {report.duplicates} of them duplicates",
             f"sparsity  median {middle:.4g}, from {low:.4g} to {high:.4g} for the middle 80 % of the points",
-            *_risk_as_text(report),
+            *_risk_as_text(report, name),
         ]
     for note in _notes(report, sources):
         lines += ["", *textwrap.wrap(note, 80)]
     return "\n".join(lines) + "\n"
 
 
-def _copies_as_text(report: AuditReport) -> list[str]:
+def _copies_as_text(report: AuditReport, name: Callable[[int], str]) -> list[str]:
     lines = [f"memorized {_share(report.fraction, report.interval)}"]
-    if report.held_out_fraction is not None:
+    if report.held_out_fraction is None:
+        lines.append("held out  none given, so there is no baseline to compare with")
+    else:
         lines.append(f"held out  {_share(report.held_out_fraction, report.held_out_interval)} (the baseline)")
         if report.held_out_in_training:
             lines.append(f"          {report.held_out_in_training} held-out points are equal to training points")
     copied = torch.argsort(report.copied, descending=True, stable=True)
     top = [int(i) for i in copied[:200] if report.copied[i] and report.duplicate_of[i] == i][:5]
     if top:
-        lines += ["", "copied most often   point  copies  of samples nearest to it   predicted risk"]
+        lines += ["", "copied most often   copies  of samples nearest to it   predicted risk   training point"]
         lines += [
-            f"{'':18}{i:7d} {int(report.copied[i]):7d} {int(report.assigned[i]):27d} {_nats(report.coverage.risk[i])}"
+            f"{int(report.copied[i]):26d} {int(report.assigned[i]):25d} {_nats(report.coverage.risk[i])}   {name(i)}"
             for i in top
         ]
     if report.labels:
@@ -79,24 +84,24 @@ def _copies_as_text(report: AuditReport) -> list[str]:
             low, high = part.interval
             lines.append(
                 f"{str(label)[:16]:16} {part.training:9d} {part.assigned:9d} {part.memorized:10d}"
-                f" {_percent(part.fraction):>7}   {_percent(low)} to {_percent(high):8} {part.sparsity:12.4g}"
+                f" {_percent(part.fraction):>7}   {_percent(low)} to {_percent(high):8} {part.sparsity:#12.4g}"
             )
     return lines
 
 
-def _risk_as_text(report: TrainingSurvey) -> list[str]:
+def _risk_as_text(report: TrainingSurvey, name: Callable[[int], str]) -> list[str]:
     lines = []
     if top := _by_risk(report)[:5]:
-        lines += ["", "most at risk before any training   point    sparsity  critical σ   predicted risk"]
+        lines += ["", "most at risk before any training    sparsity  critical σ   predicted risk   training point"]
         lines += [
-            f"{'':32}{i:8d} {report.sparsity[i]:11.4g} {report.coverage.critical_sigma[i]:11.4g}"
-            f" {_nats(report.coverage.risk[i])}"
+            f"{report.sparsity[i]:#44.4g} {report.coverage.critical_sigma[i]:#11.4g}"
+            f" {_nats(report.coverage.risk[i])}   {name(i)}"
             for i in top
         ]
     if report.labels:
         lines += ["", "label             training     sparsity   predicted risk"]
         lines += [
-            f"{str(label)[:16]:16} {part.training:9d} {part.sparsity:12.4g} {_nats(part.risk)}"
+            f"{str(label)[:16]:16} {part.training:9d} {part.sparsity:#12.4g} {_nats(part.risk)}"
             for label, part in report.labels.items()
         ]
     return lines
@@ -206,7 +211,7 @@ def as_html(report: TrainingSurvey, sources: Sources) -> str:
         *(f"<p>{html.escape(note)}</p>" for note in _notes(report, sources)),
     ]
     page = PAGE.replace("TITLE", title)
-    return page.replace("BODY", "\n".join(part for part in body if part))
+    return page.replace("BODY", "\n".join(part for part in (f"<h1>{title}</h1>", *body) if part))
 
 
 def write_reports(report: TrainingSurvey, sources: Sources, folder: Path) -> list[Path]:
@@ -257,14 +262,15 @@ def _notes(report: TrainingSurvey, sources: Sources) -> list[str]:
             f" in the sparsity, and are passed over {second}in the estimate of the density. What a data set repeats,"
             " models memorize more than this prediction says."
         )
-    if sources.samples is None:
-        return notes
-    ranges = [_range(part) for part in (sources.samples, sources.training)]
-    if ranges[0][0] >= 0 > ranges[1][0] or ranges[1][0] >= 0 > ranges[0][0] or _spread(ranges[0], ranges[1]) > 4:
-        notes.append(
-            "Are both scaled alike? The first samples lie between {:.4g} and {:.4g}, the first training points"
-            " between {:.4g} and {:.4g}.".format(*ranges[0], *ranges[1])
-        )
+    low, high = _range(sources.training)
+    for name, part in (("samples", sources.samples), ("held-out points", sources.held_out)):
+        if part is not None and _differ(_range(part), (low, high)):
+            notes.append(
+                f"Are {name} and training points scaled alike? The first {name} lie between"
+                " {:.4g} and {:.4g}, the first training points between {:.4g} and {:.4g}.".format(
+                    *_range(part), low, high
+                )
+            )
     return notes
 
 
@@ -273,9 +279,10 @@ def _range(part: Loaded) -> tuple[float, float]:
     return float(head.min()), float(head.max())
 
 
-def _spread(one: tuple[float, float], other: tuple[float, float]) -> float:
+def _differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
+    """Whether only one of two ranges has negative numbers, or one is more than four times as wide as the other."""
     a, b = (max(high - low, 1e-300) for low, high in (one, other))
-    return max(a / b, b / a)
+    return (one[0] < 0) != (other[0] < 0) or max(a / b, b / a) > 4
 
 
 def _number(value: float) -> float | None:
@@ -295,7 +302,7 @@ def _share(share: float, interval: tuple[float, float]) -> str:
 
 
 def _nats(risk: torch.Tensor) -> str:
-    return "     –" if math.isnan(risk) else f"{float(risk):+16.2f} nats"
+    return f"{'–':>16}     " if math.isnan(risk) else f"{float(risk):+16.2f} nats".replace("-", "−")
 
 
 def _baseline(report: AuditReport) -> str:
@@ -371,6 +378,14 @@ def _pair_numbers(report: AuditReport, sample: int) -> tuple[int, str, str]:
     return int(report.nearest[sample, 0]), f"{first:.3g}", "∞" if first == 0 else f"{second / first:.3g}"
 
 
+def _pictures(part: Loaded) -> Callable[[int], str]:
+    """A small image of a point before its name, where the points are images."""
+    if part.image_shape is None:
+        return lambda index: ""
+    low, high = _range(part)
+    return lambda index: f'<img src="{_picture(part, index, low, high)}" alt="">'
+
+
 def _picture(part: Loaded, index: int, low: float, high: float) -> str:
     pixels = np.asarray(part.points[index], dtype=np.float64).reshape(part.image_shape)
     scaled = np.round(255 * np.clip((pixels - low) / max(high - low, 1e-300), 0, 1)).astype(np.uint8)
@@ -386,18 +401,20 @@ def _most_copied(report: AuditReport, sources: Sources) -> str:
     first = [int(i) for i in order if report.copied[i] and report.duplicate_of[i] == i]
     if not first:
         return ""
+    pictures = _pictures(sources.training)
     rows = [
         (
-            _name(sources.training, i),
+            pictures(i) + _name(sources.training, i),
             int(report.copied[i]),
             int(report.assigned[i]),
-            f"{report.sparsity[i]:.4g}",
+            f"{report.sparsity[i]:#.4g}",
             _nats(report.coverage.risk[i]),
         )
-        for i in first[:20]
+        for i in first[:LISTED]
     ]
     head = ("training point", "copies", "samples nearest to it", "sparsity", "predicted risk")
-    more = f"<p>{len(first)} training points were copied; the {len(rows)} copied most often:</p>"
+    more = f"<p>{len(first)} training points were copied"
+    more += f"; the {len(rows)} copied most often (all are in report.json):</p>" if len(first) > len(rows) else ":</p>"
     return "<h2>What was copied</h2>" + more + _table(head, rows)
 
 
@@ -410,7 +427,7 @@ def _rates(report: AuditReport) -> str:
     parts = np.array_split(np.argsort(sparsity, kind="stable"), BINS)
     means = [float(rate[part].mean()) for part in parts]
     errors = [float(rate[part].std(ddof=1) / math.sqrt(len(part))) for part in parts]
-    edges = [f"{sparsity[part].min():.3g} – {sparsity[part].max():.3g}" for part in parts]
+    edges = [f"{sparsity[part].min():#.3g} – {sparsity[part].max():#.3g}" for part in parts]
     rows = [
         (j + 1, edge, f"{m:.3f} ± {e:.3f}") for j, (edge, m, e) in enumerate(zip(edges, means, errors, strict=True))
     ]
@@ -454,7 +471,7 @@ def _labels(report: TrainingSurvey) -> str:
     for label, part in report.labels.items():
         copies = (part.assigned, part.memorized, _percent(part.fraction), _interval(part.interval)) if audited else ()
         risk = _nats(torch.tensor(part.risk))
-        rows.append((html.escape(str(label)), part.training, *copies, f"{part.sparsity:.4g}", risk))
+        rows.append((html.escape(str(label)), part.training, *copies, f"{part.sparsity:#.4g}", risk))
     copies = ("samples assigned", "memorized", "share", "95 % interval") if audited else ()
     head = ("label", "training", *copies, "sparsity", "predicted risk")
     text = "<p>A sample counts for the label of its nearest training point.</p>" if audited else ""
@@ -466,15 +483,17 @@ def _most_at_risk(report: TrainingSurvey, sources: Sources) -> str:
     order = _by_risk(report)
     if not order:
         return ""
-    audited, images = isinstance(report, AuditReport), sources.training.image_shape is not None
-    low, high = _range(sources.training)
-    rows = []
-    for i in order:
-        name = _name(sources.training, i)
-        if images:
-            name = f'<img src="{_picture(sources.training, i, low, high)}" alt=""> {name}'
-        numbers = (f"{report.coverage.critical_sigma[i]:.4g}", f"{report.sparsity[i]:.4g}")
-        rows.append((name, _nats(report.coverage.risk[i]), *numbers, *((int(report.copied[i]),) if audited else ())))
+    audited, pictures = isinstance(report, AuditReport), _pictures(sources.training)
+    rows = [
+        (
+            pictures(i) + _name(sources.training, i),
+            _nats(report.coverage.risk[i]),
+            f"{report.coverage.critical_sigma[i]:#.4g}",
+            f"{report.sparsity[i]:#.4g}",
+            *((int(report.copied[i]),) if audited else ()),
+        )
+        for i in order
+    ]
     head = ("training point", "predicted risk", "critical σ", "sparsity", *(("copies",) if audited else ()))
     text = f"<p>The {len(order)} training points with the largest predicted risk, from the training set alone.</p>"
     return "<h2>Most at risk before any training</h2>" + text + _table(head, rows)
@@ -517,14 +536,21 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 .lead { font-size: 1.15rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .8rem; border-bottom: 1px solid #8886; white-space: nowrap; }
-.facts th, .facts td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+.facts th, .facts td { text-align: left; white-space: normal; }
+.facts td { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem; }
 figure { margin: 0; } figcaption { font-size: .8rem; }
-td img { width: 2.5rem; vertical-align: middle; image-rendering: pixelated; border: 1px solid #8886; }
-figure img { width: 6rem; margin-right: .2rem; image-rendering: pixelated; border: 1px solid #8886; }
+td:has(img) { text-align: left; }
+img { image-rendering: pixelated; border: 1px solid #8886; }
+td img { width: 2.5rem; margin-right: .5rem; vertical-align: middle; }
+figure img { width: 6rem; margin-right: .2rem; }
 svg { max-width: 34rem; width: 100%; stroke: currentColor; fill: currentColor; }
 svg text { stroke: none; font-size: 12px; text-anchor: middle; }
+@media (max-width: 30rem) {
+  th, td { padding: .25rem .4rem; } th { white-space: normal; }
+  figure img { width: 4.9rem; }
+}
 </style>
 </head>
 <body>

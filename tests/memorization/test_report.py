@@ -1,5 +1,6 @@
 """The report: its numbers are those of the audit, in each of its three forms, and it is written whole or not at all."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -58,10 +59,10 @@ def test_a_training_set_alone(audited):
     text, page = report.as_text(alone, training), report.as_html(alone, training)
     riskiest = int(alone.coverage.risk.argmax())
     first = text[text.index("most at risk") :].splitlines()[1].split()
-    assert int(first[0]) == riskiest
-    assert float(first[3]) == pytest.approx(float(alone.coverage.risk[riskiest]), abs=5e-3)
+    assert int(first[-1]) == riskiest
+    assert float(first[2]) == pytest.approx(float(alone.coverage.risk[riskiest]), abs=5e-3)
     assert page.count("<img") == 20  # as many as are listed, and no pairs
-    assert "At risk" not in page.replace("Most at risk", "")
+    assert page.count("<h1>") == report.as_html(found, sources).count("<h1>") == 1
     for output in (text, page):
         assert "memorized if" not in output
         assert "D2" not in output
@@ -74,3 +75,15 @@ def test_duplicates_are_named():
     assert "<td>3</td><td>3</td><td>7, 12</td>" in page
     risks = page[page.index("Most at risk") : page.index("Duplicates in the training set</h2>")]
     assert "<td>7</td>" not in risks
+
+
+@pytest.mark.parametrize("name", ["samples", "held_out"])
+def test_other_scales_are_pointed_out(audited, name):
+    """Images in [−1, 1] beside images in [0, 1] give numbers that mean nothing."""
+    found, sources = audited
+    assert "scaled alike" not in report.as_text(found, sources)
+    other = inputs.Loaded(2 * sources.samples.points - 1, "other.npy", (4, 4, 1))
+    text = report.as_text(found, dataclasses.replace(sources, **{name: other}))
+    assert f"Are {name.replace('held_out', 'held-out points')} and training points scaled alike?" in " ".join(
+        text.split()
+    )
