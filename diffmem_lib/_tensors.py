@@ -12,10 +12,11 @@ from . import _checks
 __all__ = ["floating", "generator", "noise_level"]
 
 
-def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
+def floating(value: Any, name: str, *, shape: tuple[int | str, ...], device: torch.device | None = None) -> Tensor:
     """``value`` itself, a finite float32 or float64 tensor of this shape; its dtype and device are kept.
 
-    An integer in ``shape`` is the length of that axis, a letter stands for any length from 1 on.
+    An integer in ``shape`` is the length of that axis, a letter stands for any length from 1 on; ``device`` is where it
+    must live, if that is given.
     """
     allowed = f"a float32 or float64 tensor of shape ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if not isinstance(value, Tensor):
@@ -28,6 +29,8 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...]) -> Tensor:
     if not fits:
         empty = ", which is empty" if value.numel() == 0 else ""
         raise ValueError(f"{name} must be {allowed}, got shape {tuple(value.shape)}{empty}")
+    if device is not None and value.device != device:
+        raise ValueError(f"{name} must be on the device {device}, got one on {value.device}")
     rows = value if value.ndim else value[None]
     block = max(1, 2**18 // rows[0].numel())  # no mask as large as the tensor itself
     # A finite sum has finite terms, at a fifth of the cost of asking each of them.

@@ -152,8 +152,8 @@ def audit(
     training, k, labels = checked(training, k, labels)
     threshold = _checks.number(threshold, "threshold", low=0, high=1, low_open=True, high_open=True)
     n, dim = training.shape
-    samples = points(samples, "samples", dim)
-    held_out = None if held_out is None else points(held_out, "held_out", dim)
+    samples = points(samples, "samples", training)
+    held_out = None if held_out is None else points(held_out, "held_out", training)
     duplicate_of = first_of_equals(training)
     skip = repeats(duplicate_of)
 

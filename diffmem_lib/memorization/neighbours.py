@@ -91,6 +91,6 @@ def neighbour_gap(samples: Tensor, training: Tensor) -> NeighbourGap:
     training = _tensors.floating(training, "training", shape=("n", "d"))
     if len(training) < 2:
         raise ValueError(f"training must have at least 2 points, got {len(training)}")
-    samples = _tensors.floating(samples, "samples", shape=("m", training.shape[1]))
+    samples = _tensors.floating(samples, "samples", shape=("m", training.shape[1]), device=training.device)
     index, squared = distances.nearest(samples, training, k=2)
     return NeighbourGap(index, squared / training.shape[1])

@@ -130,11 +130,18 @@ def checked(training: Any, k: Any, labels: Any) -> tuple[Points, int, np.ndarray
     return training, k, None if labels is None else array_of_labels(labels, len(training))
 
 
-def points(value: Any, name: str, dim: int | None = None) -> Points:
-    """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers."""
+def points(value: Any, name: str, beside: Points | None = None) -> Points:
+    """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers.
+
+    ``beside`` are the points that it is compared with, of the same width and on the same device.
+    """
+    dim = None if beside is None else beside.shape[1]
+    device = None if beside is None else device_of(beside)
     shape = (name[0], "d" if dim is None else dim)
     if not isinstance(value, np.ndarray):
-        return _tensors.floating(value, name, shape=shape)
+        return _tensors.floating(value, name, shape=shape, device=device)
+    if device is not None and device.type != "cpu":
+        raise ValueError(f"{name} must be on the device {device}, got an array")
     if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
         raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")
     if value.ndim != 2 or value.size == 0 or (dim is not None and value.shape[1] != dim):
@@ -144,6 +151,11 @@ def points(value: Any, name: str, dim: int | None = None) -> Points:
         if not finite.all():
             raise ValueError(f"{name} must be finite, got NaN or infinity in row {rows.start + int(finite.argmin())}")
     return value
+
+
+def device_of(value: Points) -> torch.device:
+    """The device of a tensor; NumPy's arrays are the CPU's."""
+    return value.device if isinstance(value, Tensor) else torch.device("cpu")
 
 
 def array_of_labels(labels: Any, n: int) -> np.ndarray:
@@ -174,7 +186,7 @@ def first_of_equals(training: Points) -> Tensor:
             first[index] = seen.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
     if len(seen) == 1:
         raise ValueError(f"training must have two distinct points, got {len(training)} equal ones")
-    return torch.from_numpy(first).to(training.device if isinstance(training, Tensor) else "cpu")
+    return torch.from_numpy(first).to(device_of(training))
 
 
 def repeats(duplicate_of: Tensor) -> Tensor:

@@ -24,8 +24,9 @@ def fused_operator():
     operator = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     if operator is None:
         return None
-    queries, points = torch.eye(2, 3), torch.arange(12.0).reshape(4, 3) / 12
-    bias = torch.arange(4.0)
+    cpu = {"dtype": torch.float32, "device": "cpu"}  # whatever the default device is
+    queries, points = torch.eye(2, 3, **cpu), torch.arange(12, **cpu).reshape(4, 3) / 12
+    bias = torch.arange(4, **cpu)
     try:
         results = _call(operator, queries, points, bias, 2.0)
     except (RuntimeError, TypeError, ValueError, AttributeError):

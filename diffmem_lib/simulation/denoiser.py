@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _tensors
 from .attention import attend
-from .distances import Cloud, half_distance_error, pairs, rows_within, slices
+from .distances import Cloud, half_distance_error, keeps_float32, pairs, rows_within, slices
 
 __all__ = ["EmpiricalDenoiser", "Posterior"]
 
@@ -117,7 +117,7 @@ class EmpiricalDenoiser:
         )
 
     def _arguments(self, x: Tensor, sigma: float) -> tuple[Tensor, float]:
-        x = _tensors.floating(x, "x", shape=("m", self.training.shape[1]))
+        x = _tensors.floating(x, "x", shape=("m", self.training.shape[1]), device=self.training.device)
         return x, _tensors.noise_level(sigma)
 
     def _rows(self) -> int:
@@ -178,6 +178,7 @@ class _KernelSums:
         self.negligible = NEGLIGIBLE[x.dtype if mean else torch.float64] + math.log(len(cloud))
         self.largest = (2 * cloud.half_norms.max()).sqrt()
         within = float(self.largest + self.half_norms.max().sqrt()) < 1e15  # squares stay finite in float32
+        within = within and keeps_float32(x.device)
         self.products = (torch.float32, torch.float64) if within else (torch.float64,)
         usual = (2 * cloud.half_norms.mean()).sqrt()
         self.means_suffice = {

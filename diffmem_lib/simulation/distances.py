@@ -111,6 +111,16 @@ class Cloud:
             yield which, rows.sub_(self.centre.to(dtype)) if self.centred else rows
 
 
+def keeps_float32(device: torch.device) -> bool:
+    """Whether float32 products keep the digits of float32 here.
+
+    They do not where `torch.set_float32_matmul_precision` or autocast lets their factors be rounded to eleven bits or
+    eight; what chooses by products then has to take float64 ones, which nothing rounds.
+    """
+    left = torch.full((64, 64), 1 + 2**-16, dtype=torch.float32, device=device)
+    return float(torch.mm(left, torch.ones_like(left))[0, 0]) == 64 * (1 + 2**-16)
+
+
 def half_distance_error(query_norms: Tensor, largest_norm: Tensor | float, dim: int, dtype: torch.dtype) -> Tensor:
     """A bound (m,) on the error of |q|²/2 + |x|²/2 − q·x from a product in ``dtype``, for |x| ≤ ``largest_norm``.
 
@@ -149,8 +159,9 @@ def nearest(
     """Indices (m, k) and squared distances (m, k) of the ``k`` points nearest to each query, ties by index.
 
     Without ``points``, the ``k`` nearest *others* of each query among the queries, from half of the products. The
-    result is that of float64 differences throughout: float32 products make a list of k + 6, and a query whose list is
-    not proven complete by the error bound of the products is searched again in float64. (Of more than k + 6 points
+    result is that of float64 differences throughout: float32 products (float64 ones where a setting spoils those) make
+    a list of k + 6, and a query whose list is not proven complete by the error bound of the products is searched again
+    in float64. (Of more than k + 6 points
     equal to the query, any k may be returned.) Points marked in ``skip`` (n,) are passed over. ``progress`` is told the
     number of pairs after each tile: m·n in all, or n(n + 1)/2 and a little more among themselves.
     """
@@ -168,7 +179,8 @@ class _Search:
         self.available = len(cloud) - itself - (0 if skip is None else int(skip.sum()))
         self.size = min(k + SPARE, self.available)
         device = cloud.half_norms.device
-        self.value = torch.full((len(queries), self.size), torch.inf, device=device)
+        self.dtype = torch.float32 if keeps_float32(device) else torch.float64
+        self.value = torch.full((len(queries), self.size), torch.inf, dtype=self.dtype, device=device)
         self.index = torch.full((len(queries), self.size), -1, device=device)
         self.furthest = float(cloud.half_norms.max())
         largest = max(self.furthest, float(self.queries.half_norms.max()))
@@ -185,11 +197,11 @@ class _Search:
         return torch.addmm(norms_x, left, right.T, alpha=-1).add_(norms_y[:, None])
 
     def shortlist(self, progress: Callable[[int], None] | None) -> None:
-        """Fill the lists from float32 products; among themselves, each tile serves its rows and its columns."""
+        """Fill the lists from products; among themselves, each tile serves its rows and its columns."""
         wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
-        for rows, left in self.queries.blocks(torch.float32, 2 * wide, self.scale):
+        for rows, left in self.queries.blocks(self.dtype, 2 * wide, self.scale):
             start = rows.start if self.itself else 0
-            for columns, right in self.cloud.blocks(torch.float32, wide, self.scale, start):
+            for columns, right in self.cloud.blocks(self.dtype, wide, self.scale, start):
                 tile = self.tile(rows, left, columns, right)
                 if self.itself and columns.start < rows.stop:
                     tile.diagonal(rows.start - columns.start).fill_(torch.inf)
@@ -215,7 +227,7 @@ class _Search:
         count = torch.bincount(row, minlength=len(tile))
         place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
         width = int(count.max())
-        new_value = torch.full((len(tile), self.size + width), torch.inf, device=tile.device)
+        new_value = tile.new_full((len(tile), self.size + width), torch.inf)
         new_index = torch.full_like(new_value, -1, dtype=torch.int64)
         new_value[:, : self.size], new_index[:, : self.size] = value, index
         new_value[row, self.size + place] = tile[row, column]
@@ -234,7 +246,7 @@ class _Search:
         order = by_index.gather(1, distance.gather(1, by_index).argsort(dim=1, stable=True))[:, : self.k]
         index, distance = self.index.gather(1, order), distance.gather(1, order)
         worst = distance[:, -1]
-        safe = self.value[:, -1] - self.error(slice(None), torch.float32)
+        safe = self.value[:, -1] - self.error(slice(None), self.dtype)
         proven = (worst / 2 * self.scale**2 < safe) | (worst == 0)
         if self.size < self.available:
             unproven = (~proven).nonzero()[:, 0]
