@@ -103,6 +103,8 @@ def _load(options: argparse.Namespace):
     shapes = [part.image_shape for part in parts if part is not None]
     if len({shape and shape[:2] for shape in shapes}) == 1 and len({shape and shape[2] for shape in shapes}) > 1:
         parts = [None if name is None else load(name, colour=True) for name in names]
+    if len({part.planes for part in parts if part is not None}) > 1:  # torch's order of channels, and everyone else's
+        parts = [None if part is None else part.interleaved() for part in parts]
     return Sources(*parts)
 
 

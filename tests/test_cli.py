@@ -105,6 +105,9 @@ def test_pixels_of_eight_and_sixteen_bits_and_both_channel_orders(folder, capsys
     status, out, _ = run(capsys, "--samples", "first.npy", "--training", "last.npy", "--out", "report")
     assert status == 0
     assert "memorized 100.0 %" in out
+    same = ["--samples", "first.npy", "--training", "first.npy", "--out", "report"]
+    assert run(capsys, *same)[0] == 0
+    assert Path("report/report.html").read_text(encoding="utf-8").count("<figure>") == 30
 
 
 def test_grey_and_colour_folders(folder, capsys):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -21,19 +21,38 @@ class InputError(ValueError):
 
 @dataclass(frozen=True)
 class Loaded:
-    """Points as rows, from where they came, and for images their shape (height, width, channels) and files."""
+    """Points as rows, from where they came, and for images their shape (height, width, channels) and files.
+
+    With ``planes`` the numbers of an image are ordered by channel first, as torch has them.
+    """
 
     points: np.ndarray
     source: str
     image_shape: tuple[int, int, int] | None
     files: tuple[str, ...] | None = None
+    planes: bool = False
+
+    def pixels(self, which: int | slice) -> np.ndarray:
+        """One image (height, width, channels), or several."""
+        height, width, channels = self.image_shape
+        if not self.planes:
+            return self.points[which].reshape(*self.points[which].shape[:-1], height, width, channels)
+        planes = self.points[which].reshape(*self.points[which].shape[:-1], channels, height, width)
+        return np.moveaxis(planes, -3, -1)
+
+    def interleaved(self) -> Loaded:
+        """The same with the channels of a pixel side by side: itself, or a copy."""
+        if not self.planes:
+            return self
+        points = self.pixels(slice(None)).reshape(self.points.shape)
+        return replace(self, points=points, planes=False)
 
 
 def load(source: str, *, colour: bool = False) -> Loaded:
     """Read an array (``file.npy``, ``file.npz``, ``file.npz:KEY``) or a folder of images.
 
     Floating-point .npy files are mapped, not read. Integer pixels become float32 in [0, 1]: unsigned 8-bit numbers are
-    divided by 255, 16-bit ones by 65535. Channels become the last axis. ``colour`` reads grey files as three channels.
+    divided by 255, 16-bit ones by 65535. ``colour`` reads grey files as three channels.
     """
     if Path(source).is_dir():
         return _folder(Path(source), source, colour)
@@ -52,11 +71,11 @@ def load(source: str, *, colour: bool = False) -> Loaded:
         raise InputError(
             f"{source}: must hold points along the first of two or more axes, not an array of {array.shape}"
         )
-    if array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3):
-        array = np.moveaxis(array, 1, 3)
     points = array.reshape(len(array), -1)
     _check_finite(points, source)
-    return Loaded(points, source, _image_shape(array.shape))
+    planes = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
+    shape = (len(array), *array.shape[2:], array.shape[1]) if planes else array.shape
+    return Loaded(points, source, _image_shape(shape), planes=planes and shape[3] > 1)
 
 
 def load_labels(source: str) -> np.ndarray:

@@ -387,7 +387,7 @@ def _pictures(part: Loaded) -> Callable[[int], str]:
 
 
 def _picture(part: Loaded, index: int, low: float, high: float) -> str:
-    pixels = np.asarray(part.points[index], dtype=np.float64).reshape(part.image_shape)
+    pixels = part.pixels(index).astype(np.float64)
     scaled = np.round(255 * np.clip((pixels - low) / max(high - low, 1e-300), 0, 1)).astype(np.uint8)
     image = Image.fromarray(scaled[:, :, 0] if scaled.shape[2] == 1 else scaled)
     factor = max(1, 96 // max(image.size))

@@ -43,6 +43,22 @@ def test_bad_arrays(tmp_path, array):
         inputs.load(str(tmp_path / "x.npy"))
 
 
+def test_channels_first_stay_on_disk_and_come_out_last(tmp_path):
+    """Torch's order of axes needs no copy, unless it meets the other one."""
+    images = RNG.random((6, 4, 5, 3)).astype(np.float32)
+    np.save(tmp_path / "first.npy", np.moveaxis(images, 3, 1))
+    np.save(tmp_path / "last.npy", images)
+    np.save(tmp_path / "grey.npy", images[:, None, :, :, 0])
+    first, last, grey = (inputs.load(str(tmp_path / f"{name}.npy")) for name in ("first", "last", "grey"))
+    assert (first.image_shape, last.image_shape, grey.image_shape) == ((4, 5, 3), (4, 5, 3), (4, 5, 1))
+    assert (first.planes, last.planes, grey.planes) == (True, False, False)
+    assert isinstance(first.points.base, np.memmap)
+    for part in (first, last):
+        np.testing.assert_array_equal(part.pixels(2), images[2])
+        np.testing.assert_array_equal(part.interleaved().points, last.points)
+    np.testing.assert_array_equal(grey.pixels(2), images[2, :, :, :1])
+
+
 def test_mixed_sizes(tmp_path):
     for name, shape in (("a", (4, 4)), ("b", (4, 5))):
         Image.fromarray(np.zeros(shape, dtype=np.uint8)).save(tmp_path / f"{name}.png")
