@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 __all__ = ["main"]
 
@@ -36,8 +37,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(f"{error.filename or options.out}: {error.strerror or error}")
 
 
+class _Parser(argparse.ArgumentParser):
+    """Says in one line what is wrong, as for everything else."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(BAD_INPUT, f"diffmem: error: {message} (see {self.prog} --help)\n")
+
+
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="diffmem", description="Memorization in diffusion models.")
+    parser = _Parser(prog="diffmem", description="Memorization in diffusion models.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     audit = commands.add_parser(
         "audit",

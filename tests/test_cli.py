@@ -251,7 +251,7 @@ def test_usage_errors_exit_with_two(folder, capsys):
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 2
-    capsys.readouterr()
+        assert re.fullmatch(r"diffmem: error: .*\n", capsys.readouterr().err)
 
 
 def test_a_report_that_cannot_be_completed_leaves_the_old_one(folder, capsys, monkeypatch):
