@@ -13,7 +13,7 @@ from torch import Tensor
 
 __all__ = ["attend", "blockwise", "fused", "fused_operator"]
 
-COLUMNS = 512
+COLUMNS = 256
 WIDEST = 1024  # beyond this many dimensions the loop's larger products are the faster ones
 FLOOR = -80.0  # exponents below it add nothing; float32 exponentials down there are an order of magnitude slower
 
@@ -58,9 +58,10 @@ def blockwise(queries: Tensor, points: Tensor, bias: Tensor, scale: float) -> tu
     """The same by a loop over blocks of points with a running maximum."""
     largest = torch.full_like(queries[:, 0], -torch.inf)
     total, moment = torch.zeros_like(largest), torch.zeros_like(queries)
+    tile = queries.new_empty(len(queries), min(COLUMNS, len(points)))
     for start in range(0, len(points), COLUMNS):
         block = points[start : start + COLUMNS]
-        logits = torch.addmm(bias[start : start + COLUMNS], queries, block.T, alpha=scale)
+        logits = torch.addmm(bias[start : start + COLUMNS], queries, block.T, alpha=scale, out=tile[:, : len(block)])
         larger = torch.maximum(largest, logits.amax(1))
         factor, largest = (largest - larger).exp(), larger
         weight = logits.sub_(larger[:, None]).clamp_(min=FLOOR).exp_()
