@@ -62,7 +62,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "ImageSet", "InformationDensity", "LabelAudit", "NeighbourGap"]
-RESULTS += ["OverlapRuns", "Posterior", "SamplerState"]
+RESULTS += ["LabelSurvey", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -156,6 +156,10 @@ CASES = {
             "k": [*COUNT, 4],
             "threshold": OPEN_UNIT,
         },
+    ),
+    memorization.survey: (
+        {"training": POINTS, "labels": [0, 0, 1, 1], "k": 2},
+        {"training": tensors(POINTS), "labels": [[0], [0, 0, 1, 1, 1]], "k": [*COUNT, 4]},
     ),
     memorization.binomial_interval: (
         {"count": 1, "total": 3, "confidence": 0.9},
