@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "number"]
+__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "neighbours", "number"]
 
 
 def number(
@@ -50,6 +50,14 @@ def integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
     if isinstance(value, bool) or result < low or (high is not None and result > high):
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
     return result
+
+
+def neighbours(k: Any, n: int, *, low: int = 1) -> int:
+    """``k`` as a number of neighbours, at least ``low``, that every one of ``n`` training points has."""
+    k = integer(k, "k", low=low)
+    if n <= k:
+        raise ValueError(f"training must have more than k = {k} points, got {n}")
+    return k
 
 
 def function(value: Any, name: str) -> Callable:

@@ -103,3 +103,11 @@ def test_covariance_matrix_accepts_singular_ones():
 def test_covariance_matrix_refuses(value, message):
     with pytest.raises(ValueError, match=rf"^covariance must be .*{message}"):
         _checks.covariance_matrix(value)
+
+
+def test_neighbours():
+    assert _checks.neighbours(3, 4) == 3
+    with pytest.raises(ValueError, match="training must have more than k = 4 points, got 4"):
+        _checks.neighbours(4, 4)
+    with pytest.raises(ValueError, match="k must be an integer of at least 2, got 1"):
+        _checks.neighbours(1, 4, low=2)

@@ -59,9 +59,7 @@ def local_sparsity(training: Tensor, k: int = 10) -> Tensor:
         If ``training`` is not a finite floating-point tensor with two axes, or has not more than ``k`` points.
     """
     training = _tensors.floating(training, "training", shape=("n", "d"))
-    k = _checks.integer(k, "k", low=1)
-    if len(training) <= k:
-        raise ValueError(f"training must have more than k = {k} points, got {len(training)}")
+    k = _checks.neighbours(k, len(training))
     _, squared = distances.nearest(training, k=k)
     return squared.mean(1) / training.shape[1]
 

@@ -62,9 +62,7 @@ def coverage_risk(training: Tensor, k: int = 10) -> CoverageRisk:
         If ``training`` is not a finite floating-point tensor with two axes, or has not more than ``k`` points.
     """
     training = _tensors.floating(training, "training", shape=("n", "d"))
-    k = _checks.integer(k, "k", low=2)
-    if len(training) <= k:
-        raise ValueError(f"training must have more than k = {k} points, got {len(training)}")
+    k = _checks.neighbours(k, len(training), low=2)
     return risk_from_neighbours(distances.nearest(training, k=k)[1])
 
 

@@ -124,9 +124,7 @@ class Progress:
 def checked(training: Any, k: Any, labels: Any) -> tuple[Points, int, np.ndarray | None]:
     """The arguments that concern the training set, as `audit` and `survey` take them."""
     training = points(training, "training")
-    k = _checks.integer(k, "k", low=1)
-    if len(training) <= k:
-        raise ValueError(f"training must have more than k = {k} points, got {len(training)}")
+    k = _checks.neighbours(k, len(training))
     return training, k, None if labels is None else array_of_labels(labels, len(training))
 
 
