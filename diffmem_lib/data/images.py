@@ -129,12 +129,13 @@ def load_patches(size: int, n: int, generator: torch.Generator | None = None) ->
     n = _checks.integer(n, "n", low=1)
     generator = _tensors.generator(generator, torch.device("cpu"))
     photographs = _photographs()
-    source = torch.randint(len(photographs), (n,), generator=generator)
-    patches = torch.empty(n, size, size)
+    source = torch.randint(len(photographs), (n,), generator=generator, device="cpu")
+    patches = photographs[0].new_empty(n, size, size)
     for index, photograph in enumerate(photographs):
         chosen = source == index
         windows = photograph.unfold(0, size, 1).unfold(1, size, 1)  # a view, (rows, columns, size, size)
-        row, column = (torch.randint(end, (int(chosen.sum()),), generator=generator) for end in windows.shape[:2])
+        count = (int(chosen.sum()),)
+        row, column = (torch.randint(end, count, generator=generator, device="cpu") for end in windows.shape[:2])
         patches[chosen] = windows[row, column]
     return ImageSet(patches.flatten(1), None, (size, size))
 

@@ -75,7 +75,7 @@ class GaussianMixture:
         covariances = self.covariances.to(self.means)
         within = torch.tensordot(weights, covariances, 1)
         if self._eigenvectors is None:
-            within = within * torch.eye(self.dim).to(self.means)
+            within = within * torch.eye(self.dim, dtype=within.dtype, device=within.device)
         deviations = self.means - self.mean
         return within + (weights * deviations.T) @ deviations
 

@@ -88,7 +88,7 @@ class MixedCumulant:
     @property
     def spikes(self) -> dict[str, Tensor]:
         """The planted unit vectors (d,), float64: ``cumulant`` v, ``covariance`` u and ``mean`` m."""
-        axes = torch.eye(3, self.dim, dtype=torch.float64)
+        axes = torch.eye(3, self.dim, dtype=torch.float64, device="cpu")
         return dict(zip(("cumulant", "covariance", "mean"), axes, strict=True))
 
     def latents(
@@ -120,7 +120,7 @@ class MixedCumulant:
 
         The mean is :math:`\sqrt{\beta_m}\,m`, the covariance I.
         """
-        return Gaussian(self._mean(), torch.eye(self.dim, dtype=torch.float64))
+        return Gaussian(self._mean(), torch.eye(self.dim, dtype=torch.float64, device="cpu"))
 
     def gaussian_clone(self) -> Gaussian:
         r"""The :class:`Gaussian` with the model's exact mean and covariance: what pairwise statistics know of it.
@@ -128,7 +128,7 @@ class MixedCumulant:
         The mean is :math:`\sqrt{\beta_m}\,m`, the covariance :math:`I + \beta_u u u^\top`, and with correlated latents
         also :math:`\sqrt{\beta_u \beta_v/(1+\beta_v)}\;E[\lambda\nu]\,(u v^\top + v u^\top)`.
         """
-        covariance = torch.eye(self.dim, dtype=torch.float64)
+        covariance = torch.eye(self.dim, dtype=torch.float64, device="cpu")
         covariance[1, 1] += self.covariance_snr
         if self.correlated:
             signal = math.sqrt(self.cumulant_snr / (1 + self.cumulant_snr)) * math.sqrt(self.covariance_snr)
@@ -136,7 +136,7 @@ class MixedCumulant:
         return Gaussian(self._mean(), covariance)
 
     def _mean(self) -> Tensor:
-        mean = torch.zeros(self.dim, dtype=torch.float64)
+        mean = torch.zeros(self.dim, dtype=torch.float64, device="cpu")
         mean[2] = math.sqrt(self.mean_snr)
         return mean
 
@@ -162,7 +162,7 @@ def _student_t(gaussian: Tensor) -> Tensor:
 
 
 def _skewed(gaussian: Tensor) -> Tensor:
-    low, high = gaussian.new_tensor(-math.sqrt(0.5)), gaussian.new_tensor(math.sqrt(2))
+    low, high = gaussian.new_full((), -math.sqrt(0.5)), gaussian.new_full((), math.sqrt(2))
     return torch.where(gaussian < _gaussian_quantile(1 / 3), high, low)
 
 
@@ -188,7 +188,7 @@ def _latent_correlation(latent: str) -> float:
         return -density * math.exp(-(_gaussian_quantile(1 / 3) ** 2) / 2) * (math.sqrt(2) + math.sqrt(0.5))
 
     def integrand(gaussian: float) -> float:
-        nu = float(_student_t(torch.tensor(gaussian, dtype=torch.float64)))
+        nu = float(_student_t(torch.tensor(gaussian, dtype=torch.float64, device="cpu")))
         return 2 * gaussian * nu * density * math.exp(-(gaussian**2) / 2)
 
     return scipy.integrate.quad(integrand, 0, 12, epsabs=1e-14, epsrel=1e-13)[0]

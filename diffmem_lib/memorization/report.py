@@ -301,7 +301,7 @@ def _share(share: float, interval: tuple[float, float]) -> str:
     return f"{_percent(share)}, 95 % interval {_interval(interval)}"
 
 
-def _nats(risk: torch.Tensor) -> str:
+def _nats(risk: torch.Tensor | float) -> str:
     return f"{'–':>16}     " if math.isnan(risk) else f"{float(risk):+16.2f} nats".replace("-", "−")
 
 
@@ -470,7 +470,7 @@ def _labels(report: TrainingSurvey) -> str:
     rows = []
     for label, part in report.labels.items():
         copies = (part.assigned, part.memorized, _percent(part.fraction), _interval(part.interval)) if audited else ()
-        risk = _nats(torch.tensor(part.risk))
+        risk = _nats(part.risk)
         rows.append((html.escape(str(label)), part.training, *copies, f"{part.sparsity:#.4g}", risk))
     copies = ("samples assigned", "memorized", "share", "95 % interval") if audited else ()
     head = ("label", "training", *copies, "sparsity", "predicted risk")

@@ -78,7 +78,7 @@ def risk_from_neighbours(squared: Tensor) -> CoverageRisk:
     Raises ``ValueError`` if ``squared`` is not a finite floating-point tensor of two axes and at least two rows, or if
     a distance in it is negative.
     """
-    squared = _tensors.floating(squared, "squared", shape=("n", "k"))
+    squared = _tensors.floating(squared, "squared", shape=("n", "k")).to(torch.float64)
     if len(squared) < 2 or (squared < 0).any():
         found = f"{len(squared)} rows and {squared.min():g} as the smallest"
         raise ValueError(f"squared must hold distances of at least two points, none negative, got {found}")
@@ -90,7 +90,7 @@ def risk_from_neighbours(squared: Tensor) -> CoverageRisk:
     total = float(gaps[known].sum())
     dimension = max(1, round(float(terms) / total)) if total > 0 else 1
     ball = dimension / 2 * math.log(math.pi) - math.lgamma(dimension / 2 + 1)
-    log_density = (count - 1).log() - math.log(n - 1) - ball - dimension * largest
+    log_density = (count - 1).double().log() - math.log(n - 1) - ball - dimension * largest
     risk = torch.full_like(largest, torch.nan)
     if not known.any():
         return CoverageRisk(risk, risk.clone(), math.nan, dimension)

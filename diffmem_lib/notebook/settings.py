@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SCALE", "SEED", "device", "generator", "seed", "sized"]
+__all__ = ["SCALE", "SEED", "generator", "seed", "sized"]
 
 T = TypeVar("T")
 
@@ -51,15 +51,8 @@ def seed(name: str, root: int | None = None) -> int:
     return int.from_bytes(digest[:8], "big") >> 1
 
 
-def device() -> torch.device:
-    """The GPU if there is one, else the CPU."""
+def generator(name: str) -> torch.Generator:
+    """A torch generator on the CPU, seeded by :func:`seed` of ``name``."""
     import torch
 
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-
-
-def generator(name: str, where: torch.device | str = "cpu") -> torch.Generator:
-    """A torch generator on device ``where``, seeded by :func:`seed` of ``name``."""
-    import torch
-
-    return torch.Generator(where).manual_seed(seed(name))
+    return torch.Generator("cpu").manual_seed(seed(name))

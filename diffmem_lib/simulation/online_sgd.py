@@ -227,7 +227,11 @@ def _directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> torch.
     if rows.ndim != 2 or rows.shape[1] != law.dim or not rows.is_floating_point():
         raise ValueError(f"spikes must be rows of shape (k, {law.dim}), got {rows.dtype} of shape {tuple(rows.shape)}")
     rows = rows.to("cpu", torch.float64)
-    gap = (rows @ rows.T - torch.eye(len(rows), dtype=torch.float64)).abs().max().item() if len(rows) else math.nan
+    gap = (
+        (rows @ rows.T - torch.eye(len(rows), dtype=rows.dtype, device=rows.device)).abs().max().item()
+        if len(rows)
+        else math.nan
+    )
     if not gap <= 1e-6:
         raise ValueError(f"spikes must be orthonormal rows, got a Gram matrix off the identity by {gap:g}")
     return rows
@@ -255,7 +259,7 @@ def _full_runs(
     weights = _first_weights(directions, begin, replicas, generator)
     overlaps = [weights @ directions.T]
     recovery = torch.full((replicas,), math.inf, dtype=torch.float64, device=weights.device)
-    noise = torch.empty(replicas, setting.batch, law.dim, device=weights.device)
+    noise = weights.new_empty(replicas, setting.batch, law.dim)
     running = torch.ones(replicas, dtype=torch.bool, device=weights.device)
     for t in range(1, setting.steps + 1):
         moved = _sgd_step(law, activation, setting, weights, noise.normal_(generator=generator), generator)
@@ -280,7 +284,7 @@ def _first_weights(
 ) -> torch.Tensor:
     """Unit vectors (R, d): uniform, or uniform given their overlaps."""
     dim = directions.shape[1]
-    weights = torch.randn(replicas, dim, generator=generator, device=directions.device)
+    weights = torch.randn(replicas, dim, generator=generator, dtype=directions.dtype, device=directions.device)
     if begin is None:
         return weights / weights.norm(dim=1, keepdim=True)
     overlap = torch.as_tensor(begin, dtype=torch.float32, device=directions.device)
@@ -411,7 +415,7 @@ def _small_mixed_cumulant(law: MixedCumulant, directions: torch.Tensor) -> Calla
     def draw(n: int, generator: torch.Generator | None) -> torch.Tensor:
         """What ``law.sample`` draws along the followed spikes, and nothing else: half the time of a step goes here."""
         nu, lam = small.latents(n, generator, torch.float32)
-        x = torch.randn(len(followed), n, generator=generator, device=nu.device)
+        x = torch.randn(len(followed), n, generator=generator, dtype=nu.dtype, device=nu.device)
         for row, axis in zip(x, followed, strict=True):
             if axis == 0:
                 row.add_(nu, alpha=math.sqrt(law.cumulant_snr)).div_(math.sqrt(1 + law.cumulant_snr))
@@ -427,7 +431,7 @@ def _small_mixed_cumulant(law: MixedCumulant, directions: torch.Tensor) -> Calla
 def _small_gaussian(law: Gaussian, directions: torch.Tensor, device: torch.device) -> Callable:
     mean, covariance = (torch.as_tensor(t, dtype=torch.float64, device="cpu") for t in (law.mean, law.covariance))
     inside = directions.T @ directions
-    planted = covariance - torch.eye(law.dim, dtype=torch.float64)
+    planted = covariance - torch.eye(law.dim, dtype=torch.float64, device="cpu")
     gap = max((planted - inside @ planted @ inside).abs().max().item(), (mean - inside @ mean).abs().max().item())
     if gap > 1e-6:
         raise ValueError(f"law must be N(0, I) off its spikes, got a mean or covariance that differs there by {gap:g}")
@@ -474,7 +478,7 @@ class _Chains:
         shape = steps, setting.batch, len(lanes)
         count = self.overlaps.shape[1]
         planted = draw(math.prod(shape), generator).contiguous().cpu().numpy().reshape(count, *shape)
-        noise = torch.randn(count + 2, *shape, generator=generator, device=_device(generator)).cpu().numpy()
+        noise = _normal((count + 2, *shape), generator)
         chi_square = _chi_square(bulk, (steps, len(lanes)), random, generator)
         _advance(
             tuple(range(count)), lanes, self.overlaps, self.taken, self.done, self.recovery, self.records,
@@ -482,6 +486,11 @@ class _Chains:
             _compiled(activation.value), _compiled(activation.slope),
         )  # fmt: skip
         self.done[lanes] |= self.taken[lanes] == setting.steps
+
+
+def _normal(shape: tuple[int, ...], generator: torch.Generator | None) -> NDArray[np.float32]:
+    """Standard normal numbers, by torch: NumPy takes longer for them."""
+    return torch.randn(shape, generator=generator, dtype=torch.float32, device=_device(generator)).cpu().numpy()
 
 
 def _chi_square(
@@ -493,7 +502,7 @@ def _chi_square(
     """
     if degrees < 2:
         return random.chisquare(degrees, shape)
-    normal = torch.randn(math.prod(shape), generator=generator, device=_device(generator)).cpu().numpy()
+    normal = _normal((math.prod(shape),), generator)
     draws = _proposed_chi_square(degrees / 2 - 1 / 3, normal, random.random(len(normal), dtype=np.float32))
     rejected = np.flatnonzero(np.isnan(draws))
     draws[rejected] = random.chisquare(degrees, len(rejected))

@@ -30,15 +30,16 @@ def test_risk_knows_the_density_of_a_uniform_law(dim):
     assert mean_density == pytest.approx(expected ** (-dim), rel=5 / math.sqrt(8 * n / 10))
 
 
-def test_risk_is_minus_the_log_coverage():
-    """By hand on a line: neighbours at 1 and 2, so 1/D = log 2 and D = 1; p = (2 − 1)/((n − 1)·2·2)."""
-    squared = torch.tensor([[1.0, 4.0], [1.0, 4.0], [1.0, 4.0], [4.0, 16.0]], dtype=torch.float64)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_risk_is_minus_the_log_coverage(dtype):
+    """By hand on a line: neighbours at 1, 2, 4, so 1/D = 1.5 log 2, rounded D = 1; p = (3 − 1)/((n − 1)·2·4)."""
+    squared = torch.tensor([[1.0, 4.0, 16.0]] * 3 + [[4.0, 16.0, 64.0]], dtype=dtype)
     coverage = risk_from_neighbours(squared)
     assert coverage.dimension == 1
-    critical = [1 / (4 / (3 * 2 * r)) / math.sqrt(2 * math.pi * math.e) for r in (2, 2, 2, 4)]
-    assert coverage.critical_sigma.tolist() == pytest.approx(critical)
-    assert coverage.reference_sigma == pytest.approx(critical[0])
-    assert coverage.risk.tolist() == pytest.approx([0, 0, 0, math.log(2)])
+    critical = [1 / (4 * 2 / (3 * 2 * r)) / math.sqrt(2 * math.pi * math.e) for r in (4, 4, 4, 8)]
+    assert coverage.critical_sigma.tolist() == pytest.approx(critical, rel=1e-14)
+    assert coverage.reference_sigma == pytest.approx(critical[0], rel=1e-14)
+    assert coverage.risk.tolist() == pytest.approx([0, 0, 0, math.log(2)], abs=1e-14)
 
 
 def test_risk_of_sparse_points_is_larger_and_of_duplicates_alone_unknown():

@@ -84,21 +84,3 @@ def test_denoiser_is_the_same_both_ways(monkeypatch, dtype, digits, offset):
     torch.testing.assert_close(main, other, rtol=digits, atol=digits)
     logits = -torch.cdist(y.double(), training.double()).square() / 8
     torch.testing.assert_close(main.double(), logits.softmax(1) @ training.double(), rtol=2 * digits, atol=2 * digits)
-
-
-def test_a_gpu_never_gets_the_cpu_operator(monkeypatch):
-    """On any other device the loop runs; the meta device stands for one here."""
-    monkeypatch.setattr(attention, "fused", lambda *args: pytest.fail("the operator for CPUs was chosen"))
-    queries, keys = torch.empty(4, 3, device="meta"), torch.empty(9, 3, device="meta")
-    mean, log_sum = attention.attend(queries, keys, torch.empty(9, device="meta"), 1.0)
-    assert mean.device.type == log_sum.device.type == "meta"
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_and_cpu_agree():
-    training, y = points(3000, 50, 0), points(200, 50, 1)
-    for sigma in (0.01, 0.5, 3.0):
-        here, there = EmpiricalDenoiser(training), EmpiricalDenoiser(training.cuda())
-        for name in ("log_density", "denoise", "score"):
-            mine, other = getattr(here, name)(y, sigma), getattr(there, name)(y.cuda(), sigma)
-            torch.testing.assert_close(mine, other.cpu(), rtol=1e-9, atol=1e-9)

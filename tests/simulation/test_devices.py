@@ -1,12 +1,31 @@
-"""What a GPU would show, without one: no tensor made on a default device, none mixed, no product rounded."""
+"""Unchanged on a GPU: the same results wherever the data live; and without a GPU, what one would show.
 
-from contextlib import contextmanager
+A second device of paper stands in for one (tests/second_device.py): what is forgotten on the CPU, or taken from there,
+is refused as it would be beside a GPU. Where there is a CUDA device, the same runs there.
+"""
 
+from contextlib import contextmanager, nullcontext
+
+import numpy as np
 import pytest
+import second_device
 import torch
 
+from diffmem_lib.data import Gaussian, GaussianMixture, MixedCumulant, load_patches
 from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neighbour_gap, survey
-from diffmem_lib.simulation import EmpiricalDenoiser, attention, sample
+from diffmem_lib.simulation import (
+    EmpiricalDenoiser,
+    attention,
+    fit_linear,
+    hermite_activation,
+    reduced_chain,
+    sample,
+    sample_ddpm,
+    spherical_sgd,
+)
+
+NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
 def points(n, dim, seed, dtype=torch.float32):
@@ -21,14 +40,13 @@ def cases(dtype):
     return training, x
 
 
-def everything(dtype):
-    """The results of all that is promised to run unchanged on any device."""
-    training, x = cases(dtype)
+def of_data(training, x):
+    """The results of all that is promised to run unchanged on any device, and draws nothing."""
     for shift in (0.0, 40.0):
         denoiser = EmpiricalDenoiser(training + shift)
         for sigma in (1e-3, 0.3, 2.0, 1e3):
             yield denoiser.denoise(x + shift, sigma)
-            yield denoiser.score(x + shift, sigma)
+            yield denoiser.score(x + shift, sigma) * sigma**2
             yield denoiser.log_density(x + shift, sigma)
             posterior = denoiser.posterior(x + shift, sigma)
             yield from (posterior.index, posterior.weight, posterior.participation_ratio)
@@ -36,25 +54,123 @@ def everything(dtype):
     yield from (gap.index, gap.distance, local_sparsity(training), coverage_risk(training).risk)
     report = audit(x, training, held_out=x[40:], labels=[0, 1] * 350)
     yield from (report.memorized, report.nearest, report.distance, report.copied, report.rate, report.coverage.risk)
-    yield survey(training.numpy(), k=5).sparsity
-    generator = torch.Generator().manual_seed(3)
-    sigmas = torch.tensor([3.0, 1.0, 0.3], dtype=torch.float64, device="cpu")
+    yield survey(training, k=5).sparsity
+    weights = x[:3].square().sum(1) / x[:3].square().sum()
+    square = training[:20].T @ training[:20]
+    for covariances in (torch.stack([square, 2 * square, square / 2]), x[4:7, 0].square()):
+        law = GaussianMixture(weights, x[:3], covariances)
+        yield from (law.log_prob(x, 0.5), law.score(x, 0.5), law.denoise(x, 0.5), law.covariance)
+    yield fit_linear(training, 0.1).noise(x, 0.3)
+
+
+def of_chance(training, generator):
+    """The same of all that draws, from a ``generator`` on the device of ``training``."""
+    sigmas, betas = (torch.tensor(v, dtype=torch.float64, device=generator.device) for v in ([3, 1, 0.3], [0.1, 0.3]))
+    denoiser = EmpiricalDenoiser(training)
     for method in ("ode", "ancestral"):
-        yield sample(lambda y, sigma: denoiser.denoise(y.to(dtype), sigma), 5, 12, sigmas, method, generator)
+        yield sample(lambda y, s: denoiser.denoise(y.to(training.dtype), s), 5, 12, sigmas, method, generator)
+    for eigenbasis in (True, False):
+        yield sample_ddpm(fit_linear(training), 5, betas.to(training.dtype), generator, eigenbasis=eigenbasis)
+    yield Gaussian(training[0], training[:20].T @ training[:20]).sample(9, generator)
+    for latent in ("rademacher", "three_point", "student_t", "skewed"):
+        law = MixedCumulant(12, covariance_snr=1.0, cumulant_snr=2.0, latent=latent)
+        yield from (law.sample(9, generator), law.mean_clone().mean, law.gaussian_clone().covariance)
+        settings = {"generator": generator, "every": 2, "batch": 3, "start": [0.1, 0.2], "threshold": 0.9}
+        for dynamics in (spherical_sgd, reduced_chain):
+            runs = dynamics(law, hermite_activation([0, 0, 0.5, 1]), 0.5, 0.05, 6, 4, **settings)
+            yield from map(torch.from_numpy, (runs.overlaps, runs.recovery))
+
+
+def the_same(found, expected):
+    return all(torch.equal(a.cpu().nan_to_num(), b.nan_to_num()) for a, b in zip(found, expected, strict=True))
+
+
+def force_the_loop(monkeypatch):
+    monkeypatch.setattr(attention, "fused_operator", lambda: None)
+
+
+@DTYPES
+def test_on_another_device_all_stays_there_and_is_the_same(dtype, monkeypatch):
+    """Equal to the last bit, and from the loop: torch's operator is the CPU's."""
+    monkeypatch.setattr(attention, "fused", lambda *args: pytest.fail("the operator for CPUs was chosen"))
+    with monkeypatch.context() as patched:
+        force_the_loop(patched)
+        expected = list(of_data(*cases(dtype)))
+        by_chance = list(of_chance(cases(dtype)[0], torch.Generator().manual_seed(3)))
+    with second_device.present() as away:
+        training, x = (points.to(away) for points in cases(dtype))
+        found = list(of_data(training, x))
+        assert all(result.device == away for result in found)
+        assert the_same(found, expected)
+        assert the_same(of_chance(training, second_device.Generator().manual_seed(3)), by_chance)
+
+
+@NEEDS_CUDA
+@DTYPES
+def test_on_a_gpu(dtype, monkeypatch):
+    """Other kernels round otherwise, and draw other numbers."""
+    digits = {torch.float32: 2e-4, torch.float64: 1e-8}[dtype]
+    expected = list(of_data(*cases(dtype)))
+    training, x = (points.cuda() for points in cases(dtype))
+    for result, reference in zip(of_data(training, x), expected, strict=True):
+        assert result.is_cuda
+        torch.testing.assert_close(result.cpu(), reference, rtol=digits, atol=digits, equal_nan=True)
+    for result in of_chance(training, torch.Generator("cuda").manual_seed(3)):
+        assert not result.isnan().any()
+
+
+@contextmanager
+def float64_by_default():
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(torch.float32)
 
 
 @pytest.mark.parametrize("path", ["fused", "loop"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_nothing_is_made_on_the_default_device(dtype, path, monkeypatch):
+@DTYPES
+def test_nothing_hangs_on_default_device_or_dtype(dtype, path, monkeypatch):
     """A tensor without a device goes to the default one, beside a GPU's data the CPU; here it goes to "meta"."""
-    expected = list(everything(dtype))
     attention.fused_operator.cache_clear()  # so that it is looked for there
     if path == "loop":
-        monkeypatch.setattr(attention, "fused_operator", lambda: None)
-        expected = list(everything(dtype))
-    with torch.device("meta"):
-        found = list(everything(dtype))
-    assert all(torch.equal(a.nan_to_num(), b.nan_to_num()) for a, b in zip(found, expected, strict=True))
+        force_the_loop(monkeypatch)
+    results = []
+    for default in (nullcontext(), torch.device("meta"), float64_by_default()):
+        with default:
+            training, x = cases(dtype)
+            generator = torch.Generator("cpu").manual_seed(3)
+            patches = load_patches(8, 5, generator).images
+            results.append([*of_data(training, x), *of_chance(training, generator), patches])
+    assert all(the_same(result, results[0]) for result in results)
+
+
+def test_the_second_device_refuses_what_a_gpu_would():
+    """Else the test above would show nothing."""
+    with second_device.present() as away:
+        there, here = torch.ones(4, 3).to(away), torch.ones(4, 3)
+        for mixed in (
+            lambda: there + here,
+            lambda: there.mul_(here),
+            lambda: there @ here.T,
+            lambda: torch.cat([there, here]),
+            lambda: here[there[:, 0] > 0],
+        ):
+            with pytest.raises(RuntimeError, match="same device"):
+                mixed()
+        with pytest.raises(RuntimeError, match="numpy"):
+            there.numpy()
+        with pytest.raises(RuntimeError, match="numpy"):
+            np.asarray(there)
+        for kind, device in ((torch.Generator, away), (second_device.Generator, "cpu")):
+            with pytest.raises(RuntimeError, match="generator"):
+                torch.randn(3, generator=kind(), device=device)
+            with pytest.raises(RuntimeError, match="generator"):
+                torch.empty(3, device=device).normal_(generator=kind())
+        there[1:].zero_()
+        here.copy_(there)
+        assert here.tolist() == there.cpu().tolist() == [[1.0] * 3] + [[0.0] * 3] * 3
+        assert there.new_ones(2).device == torch.zeros_like(there).device == (there * 2).device == away
 
 
 def test_other_devices_are_refused():

@@ -284,9 +284,3 @@ def test_float64_law_of_any_kind_runs_in_full():
     assert runs.overlaps.shape == (40, 2, 1)
     assert np.isfinite(runs.overlaps).all()
     assert (np.abs(runs.overlaps) <= 1 + 1e-6).all()
-
-
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_full_dynamics_on_a_gpu():
-    runs = spherical_sgd(SMALL, CUBIC, ALPHA_BAR, 0.1, 5, 4, generator=torch.Generator("cuda").manual_seed(0))
-    assert np.isfinite(runs.overlaps).all()
