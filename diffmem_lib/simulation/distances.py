@@ -117,8 +117,11 @@ def keeps_float32(device: torch.device) -> bool:
     They do not where `torch.set_float32_matmul_precision` or autocast lets their factors be rounded to eleven bits or
     eight; what chooses by products then has to take float64 ones, which nothing rounds.
     """
-    left = torch.full((64, 64), 1 + 2**-16, dtype=torch.float32, device=device)
-    return float(torch.mm(left, torch.ones_like(left))[0, 0]) == 64 * (1 + 2**-16)
+    size = 64 if device.type == "cpu" else 512  # a GPU may spare small products the rounding that large ones get
+    left = torch.full((size, size), 1 + 2**-16, dtype=torch.float32, device=device)
+    right = torch.zeros_like(left)
+    right[:64] = 1  # more terms would not add up without rounding
+    return float(torch.mm(left, right)[0, 0]) == 64 * (1 + 2**-16)
 
 
 def half_distance_error(query_norms: Tensor, largest_norm: Tensor | float, dim: int, dtype: torch.dtype) -> Tensor:
