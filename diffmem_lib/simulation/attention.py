@@ -38,7 +38,9 @@ def fused_operator():
 
 def attend(queries: Tensor, points: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """Mean (m, d) of the points with weights softmax(scale·q·x + bias), and the log of the sum of exponentials (m,)."""
-    if queries.device.type == "cpu" and queries.shape[1] <= WIDEST and fused_operator() is not None:
+    # The operator reads rows as if they were contiguous, whatever their strides say.
+    plain = queries.device.type == "cpu" and queries.stride(1) == points.stride(1) == 1
+    if plain and queries.shape[1] <= WIDEST and fused_operator() is not None:
         return fused(queries, points, bias, scale)
     return blockwise(queries, points, bias, scale)
 

@@ -82,10 +82,9 @@ class Cloud:
 
     def block(self, which: slice | Tensor, dtype: torch.dtype, scale: float = 1.0) -> Tensor:
         """The centred rows x − c times ``scale``, in ``dtype``; a view of the points where that changes nothing."""
-        if scale != 1:
+        if self.centred or scale != 1:  # in float64: what is rounded before the centre is taken off stays lost
             return (take(self.points, which) - self.centre).mul_(scale).to(dtype)
-        rows = take(self.points, which, dtype)
-        return rows - self.centre.to(dtype) if self.centred else rows
+        return take(self.points, which, dtype)
 
     def blocks(
         self, dtype: torch.dtype, size: int, scale: float = 1.0, start: int = 0
@@ -104,6 +103,11 @@ class Cloud:
                 yield which, self.block(which, dtype, scale)
                 continue
             rows = buffer[: which.stop - which.start]
+            if self.centred and self.points.dtype.itemsize > dtype.itemsize:
+                for part in slices(which.stop, 128, which.start):
+                    rows[part.start - which.start : part.stop - which.start] = self.block(part, dtype)
+                yield which, rows
+                continue
             if tensor:
                 rows.copy_(self.points[which])
             else:

@@ -70,6 +70,45 @@ def test_fifty_digits_at_3072_dimensions(sigma, offset, dtype):
     compare(training, y, sigma, nats=1e-8)
 
 
+@pytest.mark.parametrize(("offset", "dim"), [(1e3, 1), (1e4, 2), (1e6, 2)])
+def test_fifty_digits_far_from_the_origin(offset, dim):
+    """Neighbours that float32 can only tell apart once the mean is taken off; 3000 points, the nearest 60 summed."""
+    training = points(3000, dim, 6) + offset
+    y = training[:5] + 1e-3 * points(5, dim, 7)
+    denoiser = EmpiricalDenoiser(training)
+    log_density, mean = denoiser.log_density(y, 1e-3), denoiser.denoise(y, 1e-3)
+    for i, query in enumerate(y):
+        near = training[(training - query).square().sum(1).argsort()[:60]]
+        expected, _, expected_mean, _ = reference(near, query, 1e-3)
+        assert log_density[i].item() + math.log(3000 / 60) == pytest.approx(float(expected), abs=1e-8)
+        assert mean[i].tolist() == pytest.approx(expected_mean[:dim], rel=1e-14, abs=0)
+
+
+LAYOUTS = {
+    "columns first": lambda x: x.T.contiguous().T,
+    "every other column": lambda x: torch.stack([x, x + 1], -1).flatten(1)[:, ::2],
+    "every other row": lambda x: torch.stack([x, x + 1], 1).flatten(0, 1)[::2],
+    "Fortran order": lambda x: torch.from_numpy(np.asfortranarray(x.numpy())),
+}
+
+
+@pytest.mark.parametrize("sigma", [0.05, 2.0])
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+def test_layout_in_memory_does_not_matter(layout, dtype, sigma):
+    training, y = points(600, 8, 0, dtype), points(50, 8, 1, dtype)
+    expected = EmpiricalDenoiser(training)
+    digits = 1e-5 if dtype == torch.float32 else 1e-12
+    for other, query in ((layout(training), y), (training, layout(y)), (layout(training), layout(y))):
+        assert torch.equal(other, training)
+        assert torch.equal(query, y)
+        denoiser = EmpiricalDenoiser(other)
+        for name in ("denoise", "score", "log_density"):
+            torch.testing.assert_close(
+                getattr(denoiser, name)(query, sigma), getattr(expected, name)(y, sigma), rtol=digits, atol=digits
+            )
+
+
 def test_scipy_where_it_applies():
     """SciPy scales its kernel by the sample covariance, so the points are whitened first."""
     raw = np.random.default_rng(0).standard_normal((200, 3))

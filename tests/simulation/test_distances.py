@@ -34,6 +34,18 @@ def test_nearest_is_that_of_differences(n, m, dim, offset, dtype):
     torch.testing.assert_close(squared, expected, rtol=1e-12, atol=0)
 
 
+@pytest.mark.parametrize("dim", [1, 2, 40])
+@pytest.mark.parametrize("offset", [1e4, 1e7])
+def test_far_from_the_origin(dim, offset):
+    """Points of float64 that float32 can only tell apart once their mean is taken off."""
+    training, queries = (points(n, dim, n, torch.float64) + offset for n in (3000, 400))
+    for other in (training, training.numpy()):
+        index, squared = distances.nearest(queries, other, 3)
+        expected_index, expected = brute_force(queries, training, 3)
+        assert torch.equal(index, expected_index)
+        torch.testing.assert_close(squared, expected, rtol=1e-12, atol=0)
+
+
 @pytest.mark.parametrize(("n", "dim", "k"), [(2600, 5, 7), (600, 3072, 3), (8, 2, 7), (2, 4, 1)])
 def test_nearest_others(n, dim, k):
     training = points(n, dim, 0)
