@@ -21,21 +21,20 @@ def number(
     high: float = math.inf,
     low_open: bool = False,
     high_open: bool = False,
-    finite: bool = True,
 ) -> float:
     """``value`` as a float between ``low`` and ``high`` (bounds allowed unless open)."""
     left = "(" if low_open or low == -math.inf else "["
     right = ")" if high_open or high == math.inf else "]"
     interval = f"{left}{low:g}, {high:g}{right}"
     try:
-        if isinstance(value, str | bytes | bool) or getattr(value, "ndim", 0) != 0:
+        if isinstance(value, str | bytes | bool | np.bool_ | np.complexfloating) or getattr(value, "ndim", 0) != 0:
             raise TypeError  # float() would take them
         result = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise ValueError(f"{name} must be a number in {interval}, got {value!r}") from None
     too_low = result <= low if low_open else result < low
     too_high = result >= high if high_open else result > high
-    if math.isnan(result) or too_low or too_high or (finite and math.isinf(result)):
+    if math.isnan(result) or too_low or too_high or math.isinf(result):
         raise ValueError(f"{name} must be a finite number in {interval}, got {result:g}")
     return result
 
@@ -67,15 +66,18 @@ def function(value: Any, name: str) -> Callable:
     return value
 
 
-def array(value: Any, name: str, *, ndim: int, finite: bool = True) -> NDArray[np.float64]:
-    """``value`` as a float64 array with ``ndim`` axes, not empty, finite."""
+def array(value: Any, name: str, *, ndim: int) -> NDArray[np.float64]:
+    """``value`` as a float64 array with ``ndim`` axes, not empty, finite; of numbers, not of booleans or strings."""
     try:
-        result = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
+        result = np.asarray(value)
+        if result.dtype.kind not in "iufO":
+            raise TypeError  # astype() would take booleans, strings and complex numbers
+        result = result.astype(np.float64)
+    except (TypeError, ValueError, RuntimeError):
         raise ValueError(f"{name} must be an array of numbers with {ndim} axes, got {value!r}") from None
     if result.ndim != ndim or result.size == 0:
         raise ValueError(f"{name} must be a non-empty array with {ndim} axes, got shape {result.shape}")
-    if np.isnan(result).any() or (finite and not np.isfinite(result).all()):
+    if not np.isfinite(result).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
     return result
 

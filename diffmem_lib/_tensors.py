@@ -9,7 +9,10 @@ from torch import Tensor
 
 from . import _checks
 
-__all__ = ["floating", "generator", "noise_level"]
+__all__ = ["ROUNDING", "floating", "generator", "noise_level", "symmetric"]
+
+#: What rounding may leave of a covariance's asymmetry and of its zero eigenvalues, as a share of its largest entry.
+ROUNDING = {torch.float32: 1e-5, torch.float64: 1e-10}
 
 
 def floating(value: Any, name: str, *, shape: tuple[int | str, ...], device: torch.device | None = None) -> Tensor:
@@ -36,6 +39,14 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...], device: tor
     # A finite sum has finite terms, at a fifth of the cost of asking each of them.
     if not all(torch.isfinite(part.sum()) or torch.isfinite(part).all() for part in rows.split(block)):
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    return value
+
+
+def symmetric(value: Tensor, name: str) -> Tensor:
+    """``value`` itself, floating and symmetric in its last two axes up to rounding."""
+    asymmetry = (value - value.mT).abs()
+    if (asymmetry > ROUNDING[value.dtype] * value.abs().amax((-2, -1), keepdim=True)).any():
+        raise ValueError(f"{name} must be symmetric, got an asymmetry of {asymmetry.max():g}")
     return value
 
 

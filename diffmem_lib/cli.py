@@ -156,7 +156,9 @@ def _size(part) -> str:
 
 
 def _say(text: str) -> None:
-    """Print, though the reader may have left (``diffmem … | head``)."""
+    """Print, though the reader may have left (``diffmem … | head``) or have no σ in its encoding."""
+    if hasattr(sys.stdout, "reconfigure"):
+        sys.stdout.reconfigure(errors="replace")
     try:
         print(text, end="", flush=True)
     except BrokenPipeError:

@@ -39,7 +39,7 @@ class NoiseSchedule:
     sigmas: Tensor = field(init=False)
 
     def __post_init__(self) -> None:
-        betas = _tensors.floating(self.betas, "betas", shape=("T",)).to(torch.float64)
+        betas = _tensors.floating(self.betas, "betas", shape=("T",)).to(torch.float64, copy=True)
         if not ((betas > 0) & (betas < 1)).all():
             raise ValueError(f"betas must lie in (0, 1), got values from {betas.min():g} to {betas.max():g}")
         # Through logarithms, since 1 − ᾱ of the first steps would lose its digits.

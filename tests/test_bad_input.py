@@ -122,7 +122,7 @@ CASES = {
         {"mean": POINTS[0], "covariance": EYE, "ridge": 0.0},
         {
             "mean": tensors(POINTS[0], replicas=True),
-            "covariance": tensors(EYE),
+            "covariance": [*tensors(EYE), -EYE, EYE.float(), EYE + torch.eye(len(EYE)).roll(1)],
             "ridge": [*NUMBER, -1.0],
         },
     ),
@@ -142,7 +142,7 @@ CASES = {
     ),
     simulation.sample_ddpm: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
-        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1]},
+        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
     ),
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),

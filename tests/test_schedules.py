@@ -16,6 +16,13 @@ def test_default_is_the_published_schedule():
     assert torch.allclose(schedule.betas.diff(), torch.full((999,), (2e-2 - 1e-4) / 999, dtype=torch.float64))
 
 
+def test_does_not_change_with_the_tensor_it_was_made_of():
+    betas = torch.tensor([0.1, 0.2], dtype=torch.float64)
+    schedule = NoiseSchedule(betas)
+    betas.mul_(2)
+    assert schedule.betas.tolist() == [0.1, 0.2]
+
+
 @pytest.mark.parametrize("arguments", [(1000, 1e-4, 2e-2), (7, 1e-9, 1e-9), (20, 0.3, 0.9), (1, 0.5, 0.6)])
 def test_against_mpmath(arguments):
     schedule = linear_schedule(*arguments)

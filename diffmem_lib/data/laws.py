@@ -31,7 +31,7 @@ class GaussianMixture:
         Covariances C_k, symmetric and positive semi-definite; or variances s_k² ≥ 0 of isotropic components s_k² I, for
         which every operation costs O(m k d) and no d × d matrix is built.
         A singular covariance is a law too, it only has no density (and no score) at σ = 0; an eigenvalue below
-        2.2e-16 d of the largest counts as zero.
+        2.2e-16 d of the largest (1.2e-7 d in float32) counts as zero.
 
     Attributes
     ----------
@@ -55,12 +55,12 @@ class GaussianMixture:
         self._set_up(weights, means, covariances, "covariances")
 
     def _set_up(self, weights: Tensor, means: Tensor, covariances: Tensor, name: str) -> None:
-        self.weights = _probabilities(weights)
-        self.means = _tensors.floating(means, "means", shape=(len(weights), "d"))
+        self.weights = _probabilities(weights).clone()  # copies: a law does not change with its caller's tensors
+        self.means = _tensors.floating(means, "means", shape=(len(weights), "d")).clone()
         self.dim = self.means.shape[1]
         isotropic = isinstance(covariances, Tensor) and covariances.ndim == 1
         shape = (len(weights),) if isotropic else (len(weights), self.dim, self.dim)
-        self.covariances = _tensors.floating(covariances, name, shape=shape)
+        self.covariances = _tensors.floating(covariances, name, shape=shape).clone()
         self._eigenvalues, self._eigenvectors = _eigensystem(self.covariances.to(means.device), self.dim, name)
         self._log_weights = self.weights.to(means.device, torch.float64).log().log_softmax(0)
         self._centres = self.means.double()
@@ -205,14 +205,11 @@ def _eigensystem(covariances: Tensor, dim: int, name: str) -> tuple[Tensor, Tens
         if (exact < 0).any():
             raise ValueError(f"{name} must be non-negative variances, got {exact.min():g} among them")
         return exact[:, None].expand(-1, dim), None
-    size = exact.abs().amax((1, 2), keepdim=True)
-    tolerance = 1e-10 if covariances.dtype == torch.float64 else 1e-5
-    asymmetry = (exact - exact.mT).abs()
-    if (asymmetry > tolerance * size).any():
-        raise ValueError(f"{name} must be symmetric, got an asymmetry of {asymmetry.max():g}")
+    _tensors.symmetric(covariances, name)
     eigenvalues, eigenvectors = torch.linalg.eigh((exact + exact.mT) / 2)
-    if (eigenvalues[:, :1] < -tolerance * dim * size[:, 0]).any():
+    size = exact.abs().amax((1, 2))[:, None]
+    if (eigenvalues[:, :1] < -_tensors.ROUNDING[covariances.dtype] * dim * size).any():
         raise ValueError(f"{name} must be positive semi-definite, got an eigenvalue of {eigenvalues.min():g}")
     # What rounding leaves of a zero eigenvalue is zero: a singular covariance must be known as one.
-    zero = eigenvalues <= dim * torch.finfo(torch.float64).eps * eigenvalues[:, -1:]
+    zero = eigenvalues <= dim * torch.finfo(covariances.dtype).eps * eigenvalues[:, -1:]
     return eigenvalues.masked_fill(zero, 0.0), eigenvectors

@@ -105,6 +105,7 @@ class AuditReport(TrainingSurvey):
         return {label: part.fraction for label, part in self.labels.items()}
 
 
+@torch.no_grad()
 def audit(
     samples: Points,
     training: Points,

@@ -36,6 +36,7 @@ class NeighbourGap:
         return torch.where(second == nearest, 0.0, second.log() - nearest.log())
 
 
+@torch.no_grad()
 def local_sparsity(training: Tensor, k: int = 10) -> Tensor:
     r"""Mean squared distance per dimension of each training point to the ``k`` nearest others.
 
@@ -64,6 +65,7 @@ def local_sparsity(training: Tensor, k: int = 10) -> Tensor:
     return squared.mean(1) / training.shape[1]
 
 
+@torch.no_grad()
 def neighbour_gap(samples: Tensor, training: Tensor) -> NeighbourGap:
     r"""The two nearest training points of each sample, and how much nearer the first is.
 

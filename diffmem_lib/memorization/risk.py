@@ -41,6 +41,7 @@ class CoverageRisk:
     dimension: int
 
 
+@torch.no_grad()
 def coverage_risk(training: Tensor, k: int = 10) -> CoverageRisk:
     """Predict from the training set alone which of its points a diffusion model memorizes first.
 
@@ -66,6 +67,7 @@ def coverage_risk(training: Tensor, k: int = 10) -> CoverageRisk:
     return risk_from_neighbours(distances.nearest(training, k=k)[1])
 
 
+@torch.no_grad()
 def risk_from_neighbours(squared: Tensor) -> CoverageRisk:
     r"""The coverage criterion from the squared distances (n, k) of each training point to its k nearest others.
 

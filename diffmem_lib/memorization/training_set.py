@@ -60,6 +60,7 @@ class TrainingSurvey:
         return int(repeats(self.duplicate_of).sum())
 
 
+@torch.no_grad()
 def survey(
     training: Points,
     labels: Labels | None = None,

@@ -177,7 +177,10 @@ class _KernelSums:
         self.moment = torch.zeros_like(self.queries) if mean else None
         self.negligible = NEGLIGIBLE[x.dtype if mean else torch.float64] + math.log(len(cloud))
         self.largest = (2 * cloud.half_norms.max()).sqrt()
-        within = float(self.largest + self.half_norms.max().sqrt()) < 1e15  # squares stay finite in float32
+        furthest = float(self.largest + self.half_norms.max().sqrt())
+        if not furthest < 1e145:
+            raise ValueError("x must be so near the training points that its squared distances are finite")
+        within = furthest < 1e15  # squares stay finite in float32
         within = within and keeps_float32(x.device)
         self.products = (torch.float32, torch.float64) if within else (torch.float64,)
         usual = (2 * cloud.half_norms.mean()).sqrt()

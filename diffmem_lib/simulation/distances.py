@@ -55,7 +55,8 @@ class Cloud:
 
     def __post_init__(self) -> None:
         size = rows_within(2**20, self.dim, 8, low=1, high=4096)
-        if self.centre is None:
+        alone = self.centre is None
+        if alone:
             self.centred = False  # as yet, so that the blocks are the points themselves
             total, squares = 0.0, 0.0
             for _, rows in self.blocks(torch.float64, size):
@@ -68,6 +69,10 @@ class Cloud:
         self.half_norms = self.centre.new_empty(len(self.points))
         for which, rows in self.blocks(torch.float64, size):
             self.half_norms[which] = torch.linalg.vecdot(rows, rows) / 2
+        largest = float(self.half_norms.max())
+        tiny = alone and largest < 1e-290
+        if not largest < 1e290 or (tiny and any(bool(rows.any()) for _, rows in self.blocks(torch.float64, size))):
+            raise ValueError("points must have squares that neither under- nor overflow; another unit would do")
 
     def __len__(self) -> int:
         return len(self.points)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
+from ..schedules import NoiseSchedule
 
 __all__ = ["LinearDenoiser", "fit_linear", "sample_ddpm"]
 
@@ -31,7 +32,8 @@ class LinearDenoiser:
     Raises
     ------
     ValueError
-        If a field has the wrong shape or dtype, is not finite, or ``ridge`` is negative.
+        If a field has the wrong shape or dtype, is not finite, the covariance is not symmetric and positive
+        semi-definite, or ``ridge`` is negative.
     """
 
     mean: Tensor
@@ -40,7 +42,10 @@ class LinearDenoiser:
 
     def __post_init__(self) -> None:
         *replicas, dim = _batched(self.mean, "mean", axes=1).shape
-        _tensors.floating(self.covariance, "covariance", shape=(*replicas, dim, dim))
+        _tensors.floating(self.covariance, "covariance", shape=(*replicas, dim, dim), device=self.mean.device)
+        if self.covariance.dtype != self.mean.dtype:
+            raise ValueError(f"covariance must be {self.mean.dtype} as the mean is, got {self.covariance.dtype}")
+        _check_positive(_tensors.symmetric(self.covariance, "covariance"))
         object.__setattr__(self, "ridge", _checks.number(self.ridge, "ridge", low=0))
 
     def noise(self, x: Tensor, alpha_bar: float) -> Tensor:
@@ -113,12 +118,12 @@ def sample_ddpm(
     n = _checks.integer(n, "n", low=1)
     if not isinstance(denoiser, LinearDenoiser) or denoiser.mean.ndim != 1:
         raise ValueError(f"denoiser must be a single LinearDenoiser without replicas, got {denoiser!r}")
-    betas = _tensors.floating(betas, "betas", shape=("T",)).to(torch.float64)
-    if not ((betas > 0) & (betas < 1)).all():
-        raise ValueError(f"betas must lie in (0, 1), got values from {betas.min():g} to {betas.max():g}")
+    schedule = NoiseSchedule(betas)
+    if schedule.alphas_bar[0] == 1:
+        raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
     generator = _tensors.generator(generator, denoiser.mean.device)
     if not eigenbasis:
-        return _run(denoiser.noise, denoiser.mean, n, betas, generator, last_noise)
+        return _run(denoiser.noise, denoiser.mean, n, schedule, generator, last_noise)
     variances, axes = torch.linalg.eigh(denoiser.covariance)
     mean = denoiser.mean @ axes
 
@@ -126,14 +131,14 @@ def sample_ddpm(
         gain = math.sqrt(1 - alpha_bar) / (alpha_bar * (variances + denoiser.ridge) + 1 - alpha_bar)
         return gain * (x - math.sqrt(alpha_bar) * mean)
 
-    return _run(noise, mean, n, betas, generator, last_noise) @ axes.T
+    return _run(noise, mean, n, schedule, generator, last_noise) @ axes.T
 
 
 def _run(
     noise: Callable[[Tensor, float], Tensor],
     like: Tensor,
     n: int,
-    betas: Tensor,
+    schedule: NoiseSchedule,
     generator: torch.Generator | None,
     last_noise: bool,
 ) -> Tensor:
@@ -142,13 +147,22 @@ def _run(
     def draw() -> Tensor:
         return torch.randn((n, len(like)), generator=generator, dtype=like.dtype, device=like.device)
 
-    alphas_bar = torch.cumprod(1 - betas, 0).tolist()
+    levels = zip(schedule.betas.tolist(), schedule.alphas_bar.tolist(), strict=True)
     x = draw()
-    for step, (beta, alpha_bar) in reversed(list(enumerate(zip(betas.tolist(), alphas_bar, strict=True)))):
+    for step, (beta, alpha_bar) in reversed(list(enumerate(levels))):
         x = (x - beta / math.sqrt(1 - alpha_bar) * noise(x, alpha_bar)) / math.sqrt(1 - beta)
         if step > 0 or last_noise:
             x = x + math.sqrt(beta) * draw()
     return x
+
+
+def _check_positive(covariance: Tensor) -> None:
+    """Refuse what is not positive semi-definite up to rounding, by a Cholesky factor: eigenvalues would take longer."""
+    dim, dtype = covariance.shape[-1], covariance.dtype
+    margin = _tensors.ROUNDING[dtype] * dim * covariance.abs().amax((-2, -1), keepdim=True) + torch.finfo(dtype).tiny
+    raised = covariance + margin * torch.eye(dim, dtype=dtype, device=covariance.device)
+    if torch.linalg.cholesky_ex(raised).info.any():
+        raise ValueError("covariance must be positive semi-definite, got one with a negative eigenvalue")
 
 
 def _alpha_bar(value: Any) -> float:

@@ -144,7 +144,8 @@ def spherical_sgd(
         The k ≥ 1 directions that are followed: names of ``law.spikes``, or orthonormal rows (k, d).
         Default: the law's spikes of non-zero strength.
     start
-        Overlaps (k,) of the first w with them, the rest of w being uniform; default: w uniform on the sphere.
+        Overlaps (k,) of the first w with them, the rest of w being uniform; k < d, and the first of them is below
+        ``threshold`` in size. Default: w uniform on the sphere.
     batch
         Fresh samples a step.
     threshold
@@ -159,7 +160,7 @@ def spherical_sgd(
     """
     setting = _setting(alpha_bar, step, steps, replicas, batch, threshold, every)
     directions = _directions(law, spikes)
-    begin = _start(start, len(directions))
+    begin = _start(start, len(directions), law.dim, threshold)
     directions = directions.to(_device(generator), torch.float32)
     chunk = max(1, _CHUNK // (2 * batch * law.dim))
     runs = [
@@ -216,7 +217,7 @@ def _directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> torch.
     """The directions to follow as orthonormal rows (k, d), float64."""
     known = getattr(law, "spikes", {})
     if spikes is None:
-        spikes = [name for name in known if getattr(law, f"{name}_snr") > 0]
+        spikes = [name for name in known if getattr(law, f"{name}_snr", math.inf) > 0]
     if isinstance(spikes, torch.Tensor):
         rows = spikes
     else:
@@ -237,12 +238,16 @@ def _directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> torch.
     return rows
 
 
-def _start(start: Sequence[float] | None, count: int) -> NDArray[np.float64] | None:
+def _start(start: Sequence[float] | None, count: int, dim: int, threshold: float) -> NDArray[np.float64] | None:
     if start is None:
         return None
+    if count >= dim:
+        raise ValueError(f"start needs a direction besides the {count} that are followed, got {dim} dimensions")
     begin = _checks.array(start, "start", ndim=1)
     if len(begin) != count or (begin**2).sum() >= 1:
         raise ValueError(f"start must be {count} overlap(s) with a sum of squares below 1, got {start!r}")
+    if abs(begin[0]) >= threshold:
+        raise ValueError(f"start must be below the threshold {threshold:g} along the first direction, got {begin[0]:g}")
     return begin
 
 
@@ -369,7 +374,7 @@ def reduced_chain(
     setting = _setting(alpha_bar, step, steps, replicas, batch, threshold, every)
     directions = _directions(_without_bulk(law, spikes), spikes)
     count = len(directions)
-    begin = _start(start, count)
+    begin = _start(start, count, law.dim, threshold)
     draw = _planted_draws(law, directions, _device(generator))
     seed = int(torch.randint(2**62, (), generator=generator, device=_device(generator)))
     random = np.random.Generator(np.random.SFC64(seed))

@@ -138,10 +138,25 @@ def test_a_flat_law_is_known_as_one_whatever_its_size_and_rounding():
         law = Gaussian(torch.zeros(dim, dtype=torch.float64), scale * tensor(covariance(dim, dim - 1, 0)))
         with pytest.raises(ValueError, match=r"^sigma must be positive"):
             law.log_prob(torch.zeros(1, dim), 0.0)
+    for seed in range(20):
+        law = Gaussian(torch.zeros(3), tensor(covariance(3, 2, seed)).float())
+        with pytest.raises(ValueError, match=r"^sigma must be positive"):
+            law.log_prob(torch.zeros(1, 3), 0.0)
     ill_conditioned = Gaussian(torch.zeros(2, dtype=torch.float64), torch.diag(tensor([1.0, 1e-14])))
     assert ill_conditioned.log_prob(torch.zeros(1, 2)).item() == pytest.approx(
         -math.log(2 * math.pi) + 7 * math.log(10), rel=1e-6
     )
+
+
+def test_a_law_does_not_change_with_the_tensors_it_was_made_of():
+    weights, means, covariances = tensor([0.5, 0.5]), tensor([[0.0, 1.0], [2.0, 3.0]]), tensor([1.0, 2.0])
+    law = GaussianMixture(weights, means, covariances)
+    x = tensor([[0.3, 0.4]])
+    before = law.log_prob(x), law.denoise(x, 0.0), law.mean.clone(), law.covariance
+    for changed in (weights, means, covariances):
+        changed.mul_(100)
+    after = law.log_prob(x), law.denoise(x, 0.0), law.mean, law.covariance
+    assert all(torch.equal(a, b) for a, b in zip(before, after, strict=True))
 
 
 def fourth_moments(law):

@@ -6,11 +6,26 @@ import numpy as np
 import pytest
 import torch
 
-from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, survey
+from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neighbour_gap, survey
 
 
 def points(n, dim, seed, dtype=torch.float32):
     return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
+
+
+def test_points_that_require_gradients():
+    """What comes out of a network does; no graph is kept of what is measured on it."""
+    training, x = points(40, 3, 0), points(9, 3, 1)
+    watched, out = training.clone().requires_grad_(), x.clone().requires_grad_()
+    found = (
+        *(local_sparsity(watched), coverage_risk(watched, 5).risk, survey(watched, k=5).sparsity),
+        *(neighbour_gap(out, watched).distance, audit(out, watched, held_out=out, k=5).distance),
+    )
+    expected = (
+        *(local_sparsity(training), coverage_risk(training, 5).risk, survey(training, k=5).sparsity),
+        *(neighbour_gap(x, training).distance, audit(x, training, held_out=x, k=5).distance),
+    )
+    assert all(torch.equal(a, b) and not a.requires_grad for a, b in zip(found, expected, strict=True))
 
 
 def test_agrees_with_the_audit():

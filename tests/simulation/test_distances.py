@@ -78,6 +78,16 @@ def test_scale_does_not_matter(scale):
     torch.testing.assert_close(squared / scale**2, expected, rtol=1e-10, atol=0)
 
 
+@pytest.mark.parametrize("scale", [1e-170, 1e160, 1e300])
+def test_squares_out_of_range_are_refused(scale):
+    training = points(20, 3, 0, torch.float64)
+    for queries, other in ((training, training * scale), (training * scale, training), (training * scale, None)):
+        if scale < 1 and other is training:
+            continue  # as good as the origin
+        with pytest.raises(ValueError, match=r"^points must have squares"):
+            distances.nearest(queries, other, 2)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_bound_holds_and_is_not_idle(dtype):
     """The error of products stays within its bound, which is not more than ten thousand times too wide."""

@@ -268,6 +268,12 @@ def test_chain_refuses_a_bulk_that_is_not_isotropic():
 def test_chain_refuses_more_than_two_spikes_and_spikes_not_followed():
     with pytest.raises(ValueError, match="spikes"):
         chain(MixedCumulant(6, 1, 1, 1))
+    for law, options, said in [
+        (SMALL, {"start": [0.6], "threshold": 0.5}, "below the threshold"),
+        (MixedCumulant(3, 1, 1, 1), {"start": [0.1, 0.2, 0.3]}, "direction besides"),
+    ]:
+        with pytest.raises(ValueError, match=said):
+            spherical_sgd(law, CUBIC, 0.5, 0.1, 4, 2, **options)
     with pytest.raises(ValueError, match="spikes"):
         chain(MixedCumulant(6, 1, 1), spikes=["cumulant"])
     with pytest.raises(ValueError, match="spikes"):
