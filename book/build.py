@@ -18,10 +18,9 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
-from execute import CHAPTERS, ROOT, TOC, all_chapters, execute, last_line
+from execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
-from nbclient.exceptions import CellExecutionError
 from results import results_page
 
 BUILD = ROOT / "_build"
@@ -86,8 +85,8 @@ def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
             path = runs[run]
             try:
                 notebook, seconds = run.result()
-            except CellExecutionError as error:
-                failures.append(f"{path.relative_to(ROOT)}: {last_line(error)}")
+            except ChapterFailed as error:
+                failures.append(f"{path.relative_to(ROOT)}: {error}")
                 print(f"  [{number}/{len(paths)}] {path.stem}: FAILED", flush=True)
                 continue
             bundle = CacheBundleIn(notebook, str(path), data={"execution_seconds": seconds})

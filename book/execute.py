@@ -14,11 +14,15 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
-from nbclient.exceptions import CellExecutionError
+from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 TOC = ROOT / "book" / "_toc.yml"
+
+
+class ChapterFailed(Exception):
+    """A chapter did not run to its end; the message says why in one line."""
 
 
 def strip_volatile(notebook: nbformat.NotebookNode) -> None:
@@ -35,7 +39,7 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
 def execute(
     path: Path, *, timeout: int = 600, allow_errors: bool = False, environment: dict[str, str] | None = None
 ) -> nbformat.NotebookNode:
-    """Run a notebook from its own folder with a fresh kernel; raises ``CellExecutionError`` at its first error.
+    """Run a notebook from its own folder with a fresh kernel; raises ``ChapterFailed`` if it does not come to its end.
 
     ``environment`` is added to the kernel's environment variables.
     """
@@ -53,13 +57,15 @@ def execute(
     variables = os.environ | (environment or {})
     # The library of this checkout, installed or not, unless the caller puts another one before it.
     variables["PYTHONPATH"] = os.pathsep.join(filter(None, [variables.get("PYTHONPATH"), str(ROOT)]))
-    client.execute(env=variables)
+    try:
+        client.execute(env=variables)
+    except CellExecutionError as error:
+        raise ChapterFailed(f"{error.ename}: {error.evalue}") from None
+    except CellTimeoutError:
+        raise ChapterFailed(f"a cell took longer than {timeout} s") from None
+    except DeadKernelError:
+        raise ChapterFailed("the kernel died") from None
     return notebook
-
-
-def last_line(error: CellExecutionError) -> str:
-    """What a failed cell said, in one line."""
-    return f"{error.ename}: {error.evalue}"
 
 
 def all_chapters() -> list[Path]:
@@ -86,8 +92,8 @@ def main() -> int:
         start = time.perf_counter()
         try:
             notebook = execute(path)
-        except CellExecutionError as error:
-            print(f"failed\n  {last_line(error)}")
+        except ChapterFailed as error:
+            print(f"failed\n  {error}")
             return 1
         strip_volatile(notebook)
         nbformat.write(notebook, path)

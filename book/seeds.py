@@ -12,7 +12,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from execute import ROOT, all_chapters, chapter_path, execute
+import nbformat
+from execute import ROOT, ChapterFailed, all_chapters, chapter_path, execute
 from results import claims_of, title_of
 
 PAGE = ROOT / "book" / "seeds.md"
@@ -30,7 +31,10 @@ This table was written on {date} by `make seeds`, which runs all chapters at the
 
 def verdicts(path: Path, seed: int) -> tuple[str, dict[str, str]]:
     """Title of a chapter and the verdict of each of its claims at a seed; an error elsewhere counts as a claim."""
-    notebook = execute(path, allow_errors=True, environment={"DIFFMEM_SEED": str(seed), "OMP_NUM_THREADS": "1"})
+    try:
+        notebook = execute(path, allow_errors=True, environment={"DIFFMEM_SEED": str(seed), "OMP_NUM_THREADS": "1"})
+    except ChapterFailed as error:
+        return title_of(nbformat.read(path, as_version=4)), {"the whole chapter": str(error)}
     found = {claim["id"]: claim["verdict"] for claim in claims_of(notebook)}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
