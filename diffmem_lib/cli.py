@@ -5,13 +5,15 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
 __all__ = ["main"]
 
-MEASURED, EXCEEDED, BAD_INPUT = 0, 1, 2
+MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
 THRESHOLD = 1 / 3
 
 DESCRIPTION = """\
@@ -19,22 +21,33 @@ Find which generated samples copy training points, and which training points are
 Without --samples: which are at risk before any training.
 
 Each of S, T and H is an .npy array (mapped, not read), an .npz archive (FILE.npz, or FILE.npz:KEY where it holds
-several arrays), or a folder of PNG or JPEG images of one size. Points lie along the first axis. Pickles are refused.
+several arrays), or a folder of PNG or JPEG images of one size, taken in the order of their names, without its
+subfolders; what is transparent lies on white. Points lie along the first axis. Pickles are refused.
 Distances are squared Euclidean ones per dimension, of the numbers as given: pixels, or better, embeddings.
 """
+LABELS = "labels of the training points: .npy, .npz, or text, one a line; for images also lines NAME,LABEL"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; return 0 if it could measure, 1 if ``--fail-above`` is exceeded, 2 on bad input."""
-    options = _parser().parse_args(arguments)
-    from .memorization.inputs import InputError  # torch loads only when there is something to do
+    """Run the command; return 0 if it could measure, 1 if ``--fail-above`` is exceeded, 2 on bad input.
 
+    An error of the program itself gives 3 and its traceback, so that it is not taken for a measurement.
+    """
+    options = _parser().parse_args(arguments)
     try:
         return _audit(options)
-    except (InputError, ValueError) as error:
+    except ValueError as error:
         return _refuse(" ".join(str(error).split()))
     except OSError as error:
-        return _refuse(f"{error.filename or options.out}: {error.strerror or error}")
+        return _refuse(f"{error.filename or options.out or 'standard output'}: {error.strerror or error}")
+    except MemoryError:
+        return _refuse("not enough memory for these points")
+    except KeyboardInterrupt:
+        print("diffmem: interrupted", file=sys.stderr)
+        return INTERRUPTED
+    except Exception:
+        traceback.print_exc()
+        return CRASHED
 
 
 class _Parser(argparse.ArgumentParser):
@@ -51,18 +64,20 @@ def _parser() -> argparse.ArgumentParser:
         "audit",
         help="find copies of training points among samples",
         description=DESCRIPTION,
-        epilog="Exit status: 0 measured, 1 the fraction exceeds --fail-above, 2 bad input.",
+        epilog="Exit status: 0 measured, 1 the fraction exceeds --fail-above, 2 bad input, 3 an error in diffmem.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     audit.add_argument("--samples", metavar="S", help="what the model generated; without it, only risk is reported")
     audit.add_argument("--training", required=True, metavar="T", help="what it was trained on, or will be")
     audit.add_argument("--held-out", metavar="H", help="data of the same kind it was not trained on: the baseline")
-    audit.add_argument("--labels", metavar="L", help="labels of the training points: .npy, .npz, or text, one a line")
+    audit.add_argument("--labels", metavar="L", help=LABELS)
     audit.add_argument("--k", type=int, default=10, help="neighbours in sparsity and predicted risk (default 10)")
     audit.add_argument(
         "--threshold", type=float, metavar="R", help="memorized below this ratio of squared distances (default 1/3)"
     )
-    audit.add_argument("--out", metavar="DIR", type=Path, help="write report.html and report.json into this folder")
+    audit.add_argument(
+        "--out", metavar="DIR", type=_directory, help="write report.html and report.json into this folder"
+    )
     audit.add_argument(
         "--fail-above", type=_share, metavar="F", help="exit with 1 if the memorized fraction is above F (0 to 1)"
     )
@@ -70,23 +85,32 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _share(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
     if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must lie between 0 and 1, not {text}")
+        raise argparse.ArgumentTypeError(f"must be a number between 0 and 1, not {text}")
     return value
+
+
+def _directory(text: str) -> Path:
+    if not text:
+        raise argparse.ArgumentTypeError("must name a folder")
+    return Path(text)
 
 
 def _audit(options: argparse.Namespace) -> int:
     from .memorization import audit, survey
     from .memorization.inputs import load_labels
-    from .memorization.report import as_text, write_reports
+    from .memorization.report import as_text, doubts, write_reports
 
     _check_options(options)
     sources = _load(options)
-    labels = None if options.labels is None else load_labels(options.labels)
+    labels = None if options.labels is None else load_labels(options.labels, sources.training.files)
     _check(options, sources, labels)
     training = sources.training.points
-    with _Bar() as bar:
+    with _Bar() as bar, _names_of_files(options):
         if sources.samples is None:
             report = survey(training, labels, options.k, progress=bar)
         else:
@@ -95,10 +119,25 @@ def _audit(options: argparse.Namespace) -> int:
             report = audit(sources.samples.points, training, held_out, labels, options.k, threshold, progress=bar)
     written = [] if options.out is None else write_reports(report, sources, options.out)
     _say(as_text(report, sources) + "".join(f"written: {file}\n" for file in written))
-    if options.fail_above is not None and report.fraction > options.fail_above:
+    if options.fail_above is None:
+        return MEASURED
+    for doubt in doubts(report, sources):
+        print(f"diffmem: warning: {doubt}", file=sys.stderr)
+    if report.fraction > options.fail_above:
         print(f"diffmem: memorized fraction {report.fraction:.4g} is above {options.fail_above:g}", file=sys.stderr)
         return EXCEEDED
     return MEASURED
+
+
+@contextmanager
+def _names_of_files(options: argparse.Namespace) -> Iterator[None]:
+    """What is wrong with an argument of the audit, said of the file that it came from."""
+    try:
+        yield
+    except ValueError as error:
+        argument, _, rest = str(error).partition(" ")
+        file = getattr(options, argument, None)
+        raise ValueError(f"{file}: {argument} {rest}" if file else str(error)) from None
 
 
 def _load(options: argparse.Namespace):
@@ -111,7 +150,8 @@ def _load(options: argparse.Namespace):
     shapes = [part.image_shape for part in parts if part is not None]
     if len({shape and shape[:2] for shape in shapes}) == 1 and len({shape and shape[2] for shape in shapes}) > 1:
         parts = [None if name is None else load(name, colour=True) for name in names]
-    if len({part.planes for part in parts if part is not None}) > 1:  # torch's order of channels, and everyone else's
+    images = all(shape is not None for shape in shapes)  # flat points are in whatever order the others are
+    if images and len({part.planes for part in parts if part is not None}) > 1:  # torch's order, and everyone else's
         parts = [None if part is None else part.interleaved() for part in parts]
     return Sources(*parts)
 
@@ -138,11 +178,15 @@ def _check(options: argparse.Namespace, sources, labels) -> None:
     if n <= options.k:
         raise InputError(f"{options.training}: more than k = {options.k} training points are needed, there are {n}")
     for part in (sources.samples, sources.held_out):
-        if part is not None and part.points.shape[1] != dim:
+        if part is None:
+            continue
+        if part.points.shape[1] != dim:
             raise InputError(
                 f"{part.source}: {part.points.shape[1]} numbers a point{_size(part)},"
                 f" but {dim}{_size(sources.training)} in {options.training}"
             )
+        if len({part.image_shape, sources.training.image_shape} - {None}) > 1:
+            raise InputError(f"{part.source}: images{_size(part)}, but{_size(sources.training)} in {options.training}")
     if options.out is not None:
         there = next(path for path in (options.out, *options.out.absolute().parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):

@@ -1,11 +1,13 @@
 """The command as its user meets it: files in, report out, exit status, and one line about whatever is wrong."""
 
 import json
+import os
 import pickle
 import re
 import subprocess
 import sys
 import tomllib
+import zipfile
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -195,8 +197,32 @@ def bad_input(folder):
     Image.new("L", (7, 6)).save("mixed/b.png")
     Path("torn/b.png").write_bytes(Path("mixed/a.png").read_bytes()[:40])
     Path("file").write_text("in the way")
+    Path("nested/below").mkdir(parents=True)
+    Path("nested/a.webp").touch()
+    np.savez_compressed("whole.npz", SAMPLES)
+    damage = {"damaged": None, "encrypted": {6: 1, -8: 1}, "unknown": {8: 99, -10: 99}}
+    for name, changes in damage.items():
+        data = bytearray(Path("whole.npz").read_bytes())
+        central = data.find(b"PK\x01\x02")
+        for place, value in ({} if changes is None else changes).items():
+            data[place if place >= 0 else central - place] = value
+        if changes is None:
+            data[200:260] = bytes(byte ^ 0x5A for byte in data[200:260])
+        Path(f"{name}.npz").write_bytes(data)
+    with zipfile.ZipFile("letters.npz", "w") as archive:
+        archive.writestr("a.txt", "letters")
+    Path("weights.pt").write_bytes(Path("whole.npz").read_bytes())
+    np.save("huge.npy", 1e200 * SAMPLES.astype(np.float64))
+    np.save("turned.npy", SAMPLES.transpose(0, 2, 1))
+    np.save("unknown.npy", np.full(60, np.nan))
     return [
         (["--samples", "absent.npy"], "absent.npy: cannot be read"),
+        *((["--samples", f"{name}.npz"], f"{name}.npz") for name in ("damaged", "encrypted", "unknown", "letters")),
+        (["--samples", "weights.pt"], "weights.pt: is no folder, and no .npy or .npz file"),
+        (["--samples", "huge.npy"], "neither under- nor overflow"),
+        (["--samples", "turned.npy"], "turned.npy: images (6×5, 1 channels), but (5×6, 1 channels) in training.npy"),
+        (["--samples", "nested"], "nested: no .png, .jpg or .jpeg in this folder, and 1 subfolder and 1 image of"),
+        (["--labels", "unknown.npy"], "unknown.npy: labels must be finite"),
         (["--samples", "text.npy"], "text.npy"),
         (["--samples", "cut.npy"], "cut.npy: cannot be read"),
         (["--samples", "cut.npz"], "cut.npz: cannot be read"),
@@ -226,7 +252,7 @@ def bad_input(folder):
         (["--samples", "none.npy"], "none.npy: must hold points"),
         (["--samples", "both.npz"], "both.npz: say which array is meant"),
         (["--samples", "both.npz:other"], "both.npz: say which array is meant"),
-        (["--training", "same.npy"], "two distinct points"),
+        (["--training", "same.npy"], "same.npy: training must have two distinct points"),
         (["--out", "file"], "file: is not a folder"),
         (["--out", "file/below"], "file: is not a folder"),
     ]
@@ -246,8 +272,121 @@ def test_bad_input(folder, capsys):
         assert out == "", options
 
 
+def test_flat_points_keep_the_order_of_the_images_beside_them(folder, capsys):
+    """Rows made of arrays with channels first are compared with such arrays as they are, and it is said."""
+    colour = RNG.random((40, 3, 7, 6)).astype(np.float32)
+    np.save("first.npy", colour)
+    np.save("rows.npy", colour.reshape(40, -1))
+    for samples, training in (("rows.npy", "first.npy"), ("first.npy", "rows.npy")):
+        status, out, err = run(capsys, "--samples", samples, "--training", training, "--fail-above", "0.5")
+        assert status == 1
+        assert "memorized 100.0 %" in out
+        assert "number by number" in out
+        assert "number by number" in err
+
+
+def test_doubts_come_first(folder, capsys):
+    """Other units, near-copies of training points that are there twice, parts of a folder that were not read."""
+    twice = np.concatenate([TRAINING, TRAINING + 0.001 * RNG.standard_normal(TRAINING.shape)]).astype(np.float32)
+    np.save("twice.npy", twice)
+    np.save("copies.npy", TRAINING[:9] + np.float32(0.003) * RNG.standard_normal((9, 6, 5)).astype(np.float32))
+    np.save("half.npy", TRAINING[:9] / 2)
+    np.save("unclipped.npy", TRAINING[:9] + np.float32(0.03) * RNG.standard_normal((9, 6, 5)).astype(np.float32))
+    Path("jpeg/more").mkdir()
+    said = {}
+    for name, training in (("copies", "twice.npy"), ("half", "training.npy"), ("unclipped", "jpeg")):
+        _, out, _ = run(capsys, "--samples", f"{name}.npy", "--training", training, "--out", "report")
+        said[name] = " ".join(re.findall(r"^(?:doubt {5}| {10})(\S.*)$", out, re.MULTILINE))
+        assert out.index("doubt ") < out.index("D is the squared")
+        page = Path("report/report.html").read_text(encoding="utf-8")
+        assert page.index('class="doubt"') < page.index("<table")
+        assert json.loads(Path("report/report.json").read_text())["doubts"]
+    assert "9 samples that do not count as memorized are nearer" in said["copies"]
+    assert "scaled alike?" in said["half"]
+    assert said["unclipped"] == "Not read in jpeg: 1 subfolder."
+    assert "doubt" not in run(capsys, "--samples", "samples.npy", "--training", "training.npy")[1]
+
+
+def test_labels_of_images_by_name(folder, capsys):
+    for i in range(40):
+        Path(f"png/{i:03d}.png").rename(f"png/{i}.png")
+    Path("plain.txt").write_text("a\n" * 40)
+    assert "0.png" in inputs.load("png").files
+    status, _, err = run(capsys, "--training", "png", "--labels", "plain.txt")
+    assert status == 2
+    assert "plain.txt: write lines NAME,LABEL" in err
+    assert "(10.png or 2.png first)" in err
+    Path("named.txt").write_text("\ufeff" + "".join(f"{i}.png, {'ab'[i % 2]} \n" for i in range(40)), encoding="utf-8")
+    labels = inputs.load_labels("named.txt", inputs.load("png").files)
+    assert labels[:4].tolist() == ["a", "b", "a", "b"]  # of 0, 1, 10, 11
+    assert run(capsys, "--training", "png", "--labels", "named.txt")[0] == 0
+
+
+def test_what_is_transparent_lies_on_white(folder):
+    Path("alpha").mkdir()
+    for i, hidden in enumerate(((255, 0, 0, 0), (0, 0, 255, 0))):
+        image = Image.new("RGBA", (5, 6), hidden)
+        image.putpixel((i, 0), (0, 0, 0, 255))
+        image.save(f"alpha/{i}.png")
+    points = inputs.load("alpha").points.reshape(2, 6, 5, 3)
+    assert points.min() == 0
+    assert (points.sum(axis=(1, 2, 3)) == 3 * 29).all()
+
+
+def test_large_images_are_shown_small(folder, capsys):
+    Path("large").mkdir()
+    for i in range(12):
+        Image.fromarray(RNG.integers(0, 256, (300, 400, 3), dtype=np.uint8)).save(f"large/{i:02d}.png")
+    assert run(capsys, "--samples", "large", "--training", "large", "--k", "3", "--out", "report")[0] == 0
+    assert Path("report/report.html").stat().st_size < 8e6  # twenty million bytes at full size
+
+
+def test_hidden_files_and_names_that_are_no_text(folder, capsys):
+    Path("png/._000.png").write_bytes(b"what a file system left")
+    Path(os.fsdecode(b"png/caf\xe9.png")).write_bytes(Path("png/000.png").read_bytes())
+    assert run(capsys, "--samples", "png", "--training", "png", "--out", "report")[0] == 0
+    assert "caf?.png" in Path("report/report.json").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt(), 130), (MemoryError(), 2), (RuntimeError("a mistake of ours"), 3)]
+)
+def test_no_accident_looks_like_a_measurement(folder, capsys, monkeypatch, error, status):
+    def broken(*arguments):
+        raise error
+
+    monkeypatch.setattr(cli, "_check", broken)
+    found, out, err = run(capsys, "--samples", "samples.npy", "--training", "training.npy", "--out", "report")
+    assert (found, out) == (status, "")
+    assert err.count("\n") == 1 or status == 3
+    assert not Path("report").exists()
+
+
+def test_a_terminal_without_greek(folder):
+    command = [
+        sys.executable,
+        "-m",
+        "diffmem_lib.cli",
+        "audit",
+        "--samples",
+        "samples.npy",
+        "--training",
+        "training.npy",
+    ]
+    done = subprocess.run(command, capture_output=True, env=os.environ | {"PYTHONIOENCODING": "ascii"})
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert b"memorized 10.0 %" in done.stdout
+
+
 def test_usage_errors_exit_with_two(folder, capsys):
-    for arguments in ([], ["audit"], ["audit", "--samples", "samples.npy"], ["audit", "--fail-above", "2"], ["other"]):
+    for arguments in (
+        [],
+        ["audit"],
+        ["audit", "--samples", "samples.npy"],
+        ["audit", "--fail-above", "2"],
+        ["audit", "--fail-above", "5%"],
+        ["other"],
+    ):
         with pytest.raises(SystemExit) as stop:
             cli.main(arguments)
         assert stop.value.code == 2

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from PIL import Image
 __all__ = ["InputError", "Loaded", "load", "load_labels"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg"}
+OTHER_IMAGES = {".avif", ".bmp", ".gif", ".jp2", ".jxl", ".tif", ".tiff", ".webp"}
 BLOCK = 2**18
 
 
@@ -22,7 +24,8 @@ class InputError(ValueError):
 class Loaded:
     """Points as rows, from where they came, and for images their shape (height, width, channels) and files.
 
-    With ``planes`` the numbers of an image are ordered by channel first, as torch has them.
+    With ``planes`` the numbers of an image are ordered by channel first, as torch has them. ``unread`` says what of a
+    folder was passed over.
     """
 
     points: np.ndarray
@@ -30,6 +33,7 @@ class Loaded:
     image_shape: tuple[int, int, int] | None
     files: tuple[str, ...] | None = None
     planes: bool = False
+    unread: str = ""
 
     def pixels(self, which: int | slice) -> np.ndarray:
         """One image (height, width, channels), or several."""
@@ -48,7 +52,7 @@ class Loaded:
 
 
 def load(source: str, *, colour: bool = False) -> Loaded:
-    """Read an array (``file.npy``, ``file.npz``, ``file.npz:KEY``) or a folder of images.
+    """Read an array (``file.npy``, ``file.npz``, ``file.npz:KEY``) or a folder of images, in the order of their names.
 
     Floating-point .npy files are mapped, not read. Integer pixels become float32 in [0, 1]: unsigned 8-bit numbers are
     divided by 255, 16-bit ones by 65535. ``colour`` reads grey files as three channels.
@@ -74,25 +78,48 @@ def load(source: str, *, colour: bool = False) -> Loaded:
     _check_finite(points, source)
     planes = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
     shape = (len(array), *array.shape[2:], array.shape[1]) if planes else array.shape
-    return Loaded(points, source, _image_shape(shape), planes=planes and shape[3] > 1)
+    return Loaded(points, _printable(source), _image_shape(shape), planes=planes and shape[3] > 1)
 
 
-def load_labels(source: str) -> np.ndarray:
-    """Labels from an .npy or .npz array, or from a text file with one a line."""
+def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray:
+    """Labels from an .npy or .npz array, or from a text file with one a line; of ``files``, also as lines NAME,LABEL.
+
+    Without names, they are those of the files in the order of their names, if that is the same by letter and by number.
+    """
     if source.endswith((".npy", ".npz")) or ".npz:" in source:
         array = _array(source)
         if array.ndim != 1:
             raise InputError(f"{source}: labels must have one axis, not the shape {array.shape}")
         return array
     try:
-        return np.array(Path(source).read_text(encoding="utf-8").splitlines())
+        lines = [line.strip() for line in Path(source).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: cannot be read ({_reason(error)})") from None
+    if files is None:
+        return np.array(lines)
+    named = dict(tuple(part.strip() for part in line.split(",", 1)) for line in lines if "," in line)
+    if len(named) == len(lines) and set(named) >= set(files):
+        return np.array([named[file] for file in files])
+    by_number = sorted(files, key=_with_numbers)
+    if by_number != list(files):
+        first = next(pair for pair in zip(files, by_number, strict=True) if pair[0] != pair[1])
+        raise InputError(
+            f"{source}: write lines NAME,LABEL, since the images have one order by letter and another by number"
+            f" ({first[0]} or {first[1]} first)"
+        )
+    return np.array(lines)
+
+
+def _with_numbers(name: str) -> list[str | int]:
+    """A file's name as text and numbers in turn, which sorts 2.png before 10.png."""
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _array(source: str) -> np.ndarray:
     path, separator, key = source.partition(".npz:")
     path = path + ".npz" if separator else source
+    if not path.endswith((".npy", ".npz")) and Path(path).exists():
+        raise InputError(f"{path}: is no folder, and no .npy or .npz file")
     try:
         # A mapped array costs no memory; inside an .npz nothing can be mapped.
         data = np.load(path, mmap_mode="r" if path.endswith(".npy") else None, allow_pickle=False)
@@ -104,7 +131,10 @@ def _array(source: str) -> np.ndarray:
                 raise InputError(
                     f"{path}: say which array is meant, as {path}:KEY, of {', '.join(data.files) or 'none'}"
                 )
-            return data[key]
+            array = data[key]
+            if not isinstance(array, np.ndarray):
+                raise InputError(f"{path}: {key} is no array")
+            return array
     except InputError:
         raise
     except Exception as error:  # a damaged archive can raise almost anything
@@ -114,9 +144,18 @@ def _array(source: str) -> np.ndarray:
 
 
 def _folder(folder: Path, source: str, colour: bool) -> Loaded:
-    files = sorted(file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    there = [path for path in sorted(folder.iterdir()) if not path.name.startswith(".")]
+    files = [path for path in there if path.suffix.lower() in SUFFIXES and not path.is_dir()]
+    folders = sum(path.is_dir() for path in there)
+    others = sum(path.suffix.lower() in OTHER_IMAGES for path in there)
+    unread = " and ".join(
+        f"{count} {name}{'s' * (count > 1)}"
+        for count, name in ((folders, "subfolder"), (others, "image of another kind"))
+        if count
+    )
     if not files:
-        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder")
+        passed = f", and {unread} that are not read" if unread else ""
+        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder{passed}")
     colour = colour or any(_is_colour(file) for file in files)
     first = _image(files[0], colour)
     points = np.empty((len(files), first.size), dtype=np.float32)
@@ -126,7 +165,13 @@ def _folder(folder: Path, source: str, colour: bool) -> Loaded:
             sizes = " but ".join(f"{shape[1]}×{shape[0]}" for shape in (image.shape, first.shape))
             raise InputError(f"{file}: is {sizes} in {files[0].name}; all images must have one size")
         row[:] = image.ravel()
-    return Loaded(points, source, first.shape, tuple(file.name for file in files))
+    names = tuple(_printable(file.name) for file in files)
+    return Loaded(points, _printable(source), first.shape, names, unread=unread)
+
+
+def _printable(name: str) -> str:
+    """A path whose bytes may be no text, as text."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def _is_colour(file: Path) -> bool:
@@ -138,12 +183,15 @@ def _is_colour(file: Path) -> bool:
 
 
 def _image(file: Path, colour: bool) -> np.ndarray:
-    """One image (height, width, channels) in [0, 1]."""
+    """One image (height, width, channels) in [0, 1]; what is transparent in it lies on white."""
     try:
         with Image.open(file) as image:
             if image.mode.startswith("I"):  # 16 bits
                 grey = np.asarray(image, dtype=np.float32)[:, :, None] / 65535
                 return np.repeat(grey, 3, axis=2) if colour else grey
+            if image.has_transparency_data:
+                image = image.convert("RGBA")
+                image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
             pixels = np.asarray(image.convert("RGB" if colour else "L"), dtype=np.float32) / 255
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise InputError(f"{file}: cannot be read as an image ({_reason(error)})") from None

@@ -27,6 +27,7 @@ __all__ = ["Sources", "as_html", "as_json", "as_text", "write_reports"]
 
 PAIRS = 48
 LISTED = 20
+THUMBNAIL = 192  # pixels a side: shown are half as many, on dense screens all
 BINS = 10
 
 
@@ -48,21 +49,57 @@ def as_text(report: TrainingSurvey, sources: Sources) -> str:
         lines = [
             f"samples   {sources.samples.source}: {len(report.memorized)} points of {report.dim} numbers",
             f"training  {training}, {report.duplicates} of them duplicates",
-            *_copies_as_text(report, name),
+            *_shares_as_text(report),
         ]
+        rest = _copies_as_text(report, name)
     else:
         low, middle, high = report.sparsity.quantile(report.sparsity.new_tensor([0.1, 0.5, 0.9])).tolist()
         lines = [
             f"training  {training} of {report.dim} numbers, {report.duplicates} of them duplicates",
             f"sparsity  median {middle:.4g}, from {low:.4g} to {high:.4g} for the middle 80 % of the points",
-            *_risk_as_text(report, name),
         ]
+        rest = _risk_as_text(report, name)
+    for doubt in doubts(report, sources):
+        lines += textwrap.wrap(doubt, 80, initial_indent="doubt     ", subsequent_indent=" " * 10)
+    lines += rest
     for note in _notes(report, sources):
         lines += ["", *textwrap.wrap(note, 80)]
     return "\n".join(lines) + "\n"
 
 
-def _copies_as_text(report: AuditReport, name: Callable[[int], str]) -> list[str]:
+def doubts(report: TrainingSurvey, sources: Sources) -> list[str]:
+    """What may make the numbers mean something else than they seem to: to be read first."""
+    found = []
+    parts = {"training points": sources.training, "samples": sources.samples, "held-out points": sources.held_out}
+    given = {name: part for name, part in parts.items() if part is not None}
+    for name, part in given.items():
+        if part.unread:
+            found.append(f"Not read in {part.source}: {part.unread}.")
+        if part is not sources.training and _differ(part, sources.training):
+            found.append(
+                f"Are {name} and training points scaled alike? Of the first {name} nine tenths lie between"
+                " {:.4g} and {:.4g}, of the first training points between {:.4g} and {:.4g}.".format(
+                    *_middle(part), *_middle(sources.training)
+                )
+            )
+    if len({part.image_shape for part in given.values()}) > 1 and sources.training.points.shape[1] > 1:
+        found.append(
+            "Some points are images and some are rows of numbers; they are compared number by number, in the order in"
+            " which both are given."
+        )
+    if isinstance(report, AuditReport):
+        near = report.distance[:, 0] < report.threshold * report.sparsity[report.nearest[:, 0]]
+        if hidden := int((near & ~report.memorized).sum()):
+            found.append(
+                f"{hidden} samples that do not count as memorized are nearer to a training point than"
+                f" {report.threshold:.3g} of its sparsity, but have another training point as near. Copies of"
+                " training points that are there twice, with small differences, look like this; so do points where"
+                " the training set is crowded."
+            )
+    return found
+
+
+def _shares_as_text(report: AuditReport) -> list[str]:
     lines = [f"memorized {_share(report.fraction, report.interval)}"]
     if report.held_out_fraction is None:
         lines.append("held out  none given, so there is no baseline to compare with")
@@ -70,6 +107,11 @@ def _copies_as_text(report: AuditReport, name: Callable[[int], str]) -> list[str
         lines.append(f"held out  {_share(report.held_out_fraction, report.held_out_interval)} (the baseline)")
         if report.held_out_in_training:
             lines.append(f"          {report.held_out_in_training} held-out points are equal to training points")
+    return lines
+
+
+def _copies_as_text(report: AuditReport, name: Callable[[int], str]) -> list[str]:
+    lines = []
     copied = torch.argsort(report.copied, descending=True, stable=True)
     top = [int(i) for i in copied[:200] if report.copied[i] and report.duplicate_of[i] == i][:5]
     if top:
@@ -122,6 +164,7 @@ def as_json(report: TrainingSurvey, sources: Sources) -> str:
     document = {
         "format": "diffmem audit 1",
         "distance": "squared Euclidean, divided by the number of dimensions",
+        "doubts": doubts(report, sources),
         "notes": _notes(report, sources),
         "sources": {name: None if part is None else part.source for name, part in parts.items()},
         "files": {
@@ -203,6 +246,7 @@ def as_html(report: TrainingSurvey, sources: Sources) -> str:
             " a model copied.</p>",
             _facts(report, sources),
         ]
+    body.insert(1, "".join(f'<p class="doubt">{html.escape(doubt)}</p>' for doubt in doubts(report, sources)))
     body += [
         _labels(report),
         _most_at_risk(report, sources),
@@ -262,15 +306,6 @@ def _notes(report: TrainingSurvey, sources: Sources) -> list[str]:
             f" in the sparsity, and are passed over {second}in the estimate of the density. What a data set repeats,"
             " models memorize more than this prediction says."
         )
-    low, high = _range(sources.training)
-    for name, part in (("samples", sources.samples), ("held-out points", sources.held_out)):
-        if part is not None and _differ(_range(part), (low, high)):
-            notes.append(
-                f"Are {name} and training points scaled alike? The first {name} lie between"
-                " {:.4g} and {:.4g}, the first training points between {:.4g} and {:.4g}.".format(
-                    *_range(part), low, high
-                )
-            )
     return notes
 
 
@@ -279,10 +314,18 @@ def _range(part: Loaded) -> tuple[float, float]:
     return float(head.min()), float(head.max())
 
 
-def _differ(one: tuple[float, float], other: tuple[float, float]) -> bool:
-    """Whether only one of two ranges has negative numbers, or one is more than four times as wide as the other."""
-    a, b = (max(high - low, 1e-300) for low, high in (one, other))
-    return (one[0] < 0) != (other[0] < 0) or max(a / b, b / a) > 4
+def _middle(part: Loaded) -> tuple[float, float]:
+    """Where nine tenths of the numbers of the first points lie."""
+    low, high = np.quantile(part.points[:1000], [0.05, 0.95])
+    return float(low), float(high)
+
+
+def _differ(one: Loaded, other: Loaded) -> bool:
+    """Whether the middle of one is half as wide again as that of the other, or shifted by a quarter of the width."""
+    (low, high), (other_low, other_high) = _middle(one), _middle(other)
+    width, other_width = max(high - low, 1e-300), max(other_high - other_low, 1e-300)
+    shift = abs(high + low - other_high - other_low) / 2
+    return max(width / other_width, other_width / width) > 1.5 or shift > 0.25 * max(width, other_width)
 
 
 def _number(value: float) -> float | None:
@@ -391,8 +434,10 @@ def _picture(part: Loaded, index: int, low: float, high: float) -> str:
     scaled = np.round(255 * np.clip((pixels - low) / max(high - low, 1e-300), 0, 1)).astype(np.uint8)
     image = Image.fromarray(scaled[:, :, 0] if scaled.shape[2] == 1 else scaled)
     factor = max(1, 96 // max(image.size))
+    image = image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST)
+    image.thumbnail((THUMBNAIL, THUMBNAIL))  # only ever makes it smaller
     buffer = io.BytesIO()
-    image.resize((image.width * factor, image.height * factor), Image.Resampling.NEAREST).save(buffer, "PNG")
+    image.save(buffer, "PNG")
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
@@ -534,13 +579,14 @@ PAGE = """<!doctype html>
 body { font: 16px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 0 auto; padding: 1rem; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.2rem; }
 .lead { font-size: 1.15rem; }
+.doubt { border-left: .25rem solid #c60; padding-left: .8rem; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { text-align: right; padding: .25rem .8rem; border-bottom: 1px solid #8886; white-space: nowrap; }
 .facts th, .facts td { text-align: left; white-space: normal; }
 .facts td { overflow-wrap: anywhere; }
 .wide { overflow-x: auto; }
 .pairs { display: flex; flex-wrap: wrap; gap: 1rem; }
-figure { margin: 0; } figcaption { font-size: .8rem; }
+figure { margin: 0; max-width: 100%; } figcaption { font-size: .8rem; max-width: 13rem; overflow-wrap: anywhere; }
 td:has(img) { text-align: left; }
 img { image-rendering: pixelated; border: 1px solid #8886; }
 td img { width: 2.5rem; margin-right: .5rem; vertical-align: middle; }

@@ -164,6 +164,10 @@ def array_of_labels(labels: Any, n: int) -> np.ndarray:
         raise ValueError(f"labels must be one for each of the {n} training points, got shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError("labels must be finite, got NaN or infinity among them")
+    if array.dtype.kind == "O":
+        kinds = {type(label).__name__ if label == label else "NaN" for label in array}
+        if len(kinds) > 1 or kinds & {"NoneType", "NaN"}:
+            raise ValueError(f"labels must be of one kind and none missing, got {', '.join(sorted(kinds))}")
     return array
 
 

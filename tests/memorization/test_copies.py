@@ -9,6 +9,8 @@ from scipy.stats import binom
 
 from diffmem_lib.memorization import audit, binomial_interval, local_sparsity
 
+OBJECTS = np.array([1.0] * 10 + [math.nan], dtype=object)
+
 
 def points(n, dim, seed, dtype=torch.float32):
     return torch.randn(n, dim, generator=torch.Generator().manual_seed(seed), dtype=dtype)
@@ -165,6 +167,6 @@ def test_bad_options():
     for threshold in (0, 1, -1, 2, math.nan, "third"):
         with pytest.raises(ValueError, match="threshold"):
             audit(samples, training, threshold=threshold)
-    for labels in ([1] * 10, [[1] * 11], 3, np.full(11, math.nan)):
+    for labels in ([1] * 10, [[1] * 11], 3, np.full(11, math.nan), [None] * 5 + ["a"] * 6, OBJECTS):
         with pytest.raises(ValueError, match="labels"):
             audit(samples, training, labels=labels)
