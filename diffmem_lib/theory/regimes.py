@@ -78,13 +78,13 @@ def log_collapse_sigma(log_n: float, dim: float, scale: float) -> float:
 
 
 def speciation_time(top_eigenvalue: float) -> float:
-    r"""Time at which the top direction of the data rises out of the noise, :math:`Λ e^{−2t_S} = 1`.
+    r"""Time at which data whose top direction separates two far classes part, to leading order :math:`Λ e^{−2t_S} = 1`.
 
     Parameters
     ----------
     top_eigenvalue
-        Largest eigenvalue Λ of the covariance of the whole data, within and between clusters. With Λ ≤ 1 no direction
-        ever stands out of the unit noise, so it is refused.
+        Largest eigenvalue Λ of the covariance of the whole data, within and between classes, above 1.
+        It does not tell whether its direction separates classes: a single Gaussian may have any Λ and never parts.
 
     Raises
     ------
@@ -93,7 +93,8 @@ def speciation_time(top_eigenvalue: float) -> float:
 
     Notes
     -----
-    Leading order for Λ ≫ 1; :func:`cloud_speciation_time` is exact for two Gaussian clouds.
+    Leading order for Λ ≫ 1. For Λ ≤ 1 it has no positive time to offer and is refused, although two clouds with
+    |m| > s part at any scale: :func:`cloud_speciation_time` is exact for them.
     Derived in *Speciation and collapse* (chapters/speciation_collapse.ipynb).
     """
     return 0.5 * math.log(_checks.number(top_eigenvalue, "top_eigenvalue", low=1, low_open=True))

@@ -116,7 +116,7 @@ def test_bad_scale_is_refused(bad):
 
 
 @pytest.mark.parametrize("bad", [*BAD, 1.0, 0.5])
-def test_a_top_eigenvalue_that_never_stands_out_is_refused(bad):
+def test_a_top_eigenvalue_without_a_positive_time_is_refused(bad):
     with pytest.raises(ValueError, match=r"^top_eigenvalue must be"):
         regimes.speciation_time(bad)
 
