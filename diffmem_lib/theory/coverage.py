@@ -45,8 +45,10 @@ class InformationDensity:
 def log_coverage(log_density: Any, n: float, sigma: Any, dim: int) -> Values:
     r"""Logarithm of the local coverage, :math:`\log[n\,p_σ(y)\,(2πeσ²)^{d/2}]`.
 
-    To exponential order in d it counts the training points expected in the noise ball of radius σ√d around y.
-    Negative: a training point whose noised copy is y attracts it (memorized). Positive: the others share it.
+    It is never less than that of the number of training points expected in the noise ball of radius σ√d around y.
+    For N(0, I) the two agree to exponential order in d at typical noised training points, and only there.
+    Negative: a training point whose noised copy is y attracts it (memorized). Positive: at a typical noised training
+    point the others share it; where the density is high but hardly anybody lives, :func:`shell_critical_alpha`.
 
     Parameters
     ----------
@@ -278,7 +280,8 @@ def memorized_probability(n: float, dim: int, sigma: Any, scale: float = 1.0) ->
     .. math:: P ≈ Φ\Bigl(z − \frac{\log Φ(−z)}{\sqrt V}\Bigr), \qquad z = \frac{I − \log n}{\sqrt V},
 
     with I and V of :func:`information_density`. The first term is the central limit theorem; the second says that
-    the others' sum condenses, its typical value being Φ(−z) times its mean.
+    the others' sum condenses. For a noised point y the sum is Φ(−ζ) times its mean, with a ζ that y decides; putting
+    the number z for it is exact, to first order in 1/√V, for n ≪ e^d, and an approximation otherwise.
 
     Parameters
     ----------
@@ -340,7 +343,7 @@ def shell_critical_alpha(radius: float, sigma: float) -> float:
     Parameters
     ----------
     radius
-        r = \|y\|/√d, non-negative. A noised training point at radius ρ√d has r² = ρ² + σ².
+        r = \|y\|/√d, non-negative. A noised training point at radius r₀√d has r² = r₀² + σ².
     sigma
         Noise level, positive.
 
