@@ -360,7 +360,7 @@ def exponent(
         declared=len(wrong),
         prediction=f"{prediction:g}",
         measurement=f"{slope:.2f}",
-        error=f"{level:.0%} interval [{low:.2f}, {high:.2f}]",
+        error=f"{100 * level:g}% interval [{low:.2f}, {high:.2f}]",
         resolution=half_width / abs(prediction),
         stored=stored,
         line=f"theory {prediction:g}  simulation {slope:.2f} in [{low:.2f}, {high:.2f}]",

@@ -179,6 +179,12 @@ class TestExponent:
         with pytest.raises(claims.ClaimRefused):
             claims.exponent("cubic", "s", self.sizes, self.times(3.5), 3, wrong={"2": 2})
 
+    def test_names_its_level(self):
+        """99.9 % is not 100 %."""
+        for level, shown in ((0.99, "99% interval ["), (0.999, "99.9% interval [")):
+            claim = claims.exponent("cubic", "s", self.sizes, self.times(3), 3, wrong={"5/2": 2.5}, level=level)
+            assert claim.error.startswith(shown)
+
     def test_censored_runs(self):
         claims.exponent("cubic", "s", self.sizes, self.times(3, cut=1.35), 3, wrong={"5/2": 2.5})
         with pytest.raises(ValueError, match="censored"):
