@@ -148,12 +148,13 @@ def limit_kl(ratio: float, direction: str = "reverse") -> float:
 
 
 def leading_kl(fourth_moment: float, dim: int, n: int, mean: str = "learned") -> float:
-    r"""Leading term in 1/n of both divergences between N(μ, Σ) and the fit to n samples of *any* law, total, in nats.
+    r"""Leading term in 1/n of both divergences between N(μ, Σ) and the fit to n samples of any law, total, in nats.
 
     .. math:: \frac{E|\tilde x|^4 + d}{4n} \;\text{ (learned mean)}, \qquad \frac{E|\tilde x|^4 - d}{4n}
               \;\text{ (known mean)},
 
     x̃ = Σ^{-1/2}(x − μ) the whitened data, μ and Σ their mean and covariance. Gaussian data: E|x̃|⁴ = d(d + 2).
+    For laws with a bounded density and enough moments; for others, where the fitted covariance is invertible.
     Derived in *The d/N law* (chapters/dn_law.ipynb).
 
     Parameters
