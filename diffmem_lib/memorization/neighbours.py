@@ -20,7 +20,8 @@ class NeighbourGap:
     Attributes
     ----------
     index : Tensor, (m, 2)
-        Which they are, the nearest first; of equally distant ones the lower index.
+        Which they are, the nearest first; of equally distant ones the lower index (of more than eight
+        training points that are equal to the sample, any two).
     distance : Tensor, (m, 2), float64
         Their squared distance per dimension, d1 ≤ d2.
     dominance : Tensor, (m,), float64

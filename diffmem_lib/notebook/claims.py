@@ -350,6 +350,8 @@ def exponent(
     if judgement.accepted and half_width > 0.3:
         judgement = _Judgement(False, f"the interval [{low:.2f}, {high:.2f}] is wider than ±.3")
     neighbours = {f"exponent {prediction + step:g}": judge(prediction + step) for step in (-1, 1)}
+    if taken := neighbours.keys() & wrong.keys():
+        raise ValueError(f"wrong must not name {', '.join(sorted(taken))}, which is tried anyway")
     return _register(
         kind="exponent",
         id=id,
@@ -361,7 +363,7 @@ def exponent(
         prediction=f"{prediction:g}",
         measurement=f"{slope:.2f}",
         error=f"{100 * level:g}% interval [{low:.2f}, {high:.2f}]",
-        resolution=half_width / abs(prediction),
+        resolution=half_width / abs(prediction) if prediction else math.inf,
         stored=stored,
         line=f"theory {prediction:g}  simulation {slope:.2f} in [{low:.2f}, {high:.2f}]",
     )

@@ -185,6 +185,14 @@ class TestExponent:
             claim = claims.exponent("cubic", "s", self.sizes, self.times(3), 3, wrong={"5/2": 2.5}, level=level)
             assert claim.error.startswith(shown)
 
+    def test_no_growth_at_all(self):
+        claim = claims.exponent("flat", "s", self.sizes, self.times(0), 0, wrong={"½": 0.5})
+        assert claim.resolution == math.inf
+
+    def test_a_variant_does_not_take_the_place_of_a_neighbour(self):
+        with pytest.raises(ValueError, match="wrong must not name exponent 2"):
+            claims.exponent("cubic", "s", self.sizes, self.times(3), 3, wrong={"exponent 2": 9})
+
     def test_censored_runs(self):
         claims.exponent("cubic", "s", self.sizes, self.times(3, cut=1.35), 3, wrong={"5/2": 2.5})
         with pytest.raises(ValueError, match="censored"):
