@@ -88,11 +88,12 @@ def doubts(report: TrainingSurvey, sources: Sources) -> list[str]:
             " which both are given."
         )
     if isinstance(report, AuditReport):
-        near = report.distance[:, 0] < report.threshold * report.sparsity[report.nearest[:, 0]]
+        share = report.threshold**2  # of the sparsity; without the square, one novel digit in twenty is nearer
+        near = report.distance[:, 0] < share * report.sparsity[report.nearest[:, 0]]
         if hidden := int((near & ~report.memorized).sum()):
             found.append(
                 f"{hidden} samples that do not count as memorized are nearer to a training point than"
-                f" {report.threshold:.3g} of its sparsity, but have another training point as near. Copies of"
+                f" {share:.3g} of its sparsity, but have another training point as near. Copies of"
                 " training points that are there twice, with small differences, look like this; so do points where"
                 " the training set is crowded."
             )
