@@ -154,6 +154,10 @@ CASES = {
         {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
     ),
     simulation.sample_ddpm: (
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS, "step_variance": "beta"},
+        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17], "step_variance": WORD},
+    ),
+    simulation.sample_flow: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
         {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
     ),
@@ -302,8 +306,13 @@ CASES = {
         {"covariance": MATRIX, "alpha_bar": [*NUMBER, -1.0, 2.0]},
     ),
     linear.sampled_variances: (
-        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0},
-        {"eigenvalues": SPECTRUM, "betas": [*VECTOR, [1.5], [-0.5]], "ridge": [*NUMBER, -1.0]},
+        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0, "step_variance": "beta"},
+        {
+            "eigenvalues": SPECTRUM,
+            "betas": [*VECTOR, [1.5], [-0.5]],
+            "ridge": [*NUMBER, -1.0],
+            "step_variance": WORD,
+        },
     ),
     linear.test_loss: (
         {

@@ -2,7 +2,7 @@
 
 from .denoiser import EmpiricalDenoiser, Posterior
 from .energy_levels import EnergyLevels, energy_levels
-from .linear import LinearDenoiser, fit_linear, sample_ddpm
+from .linear import LinearDenoiser, fit_linear, sample_ddpm, sample_flow
 from .online_sgd import (
     Activation,
     OverlapRuns,
@@ -27,6 +27,7 @@ __all__ = [
     "reduced_chain",
     "sample",
     "sample_ddpm",
+    "sample_flow",
     "sample_states",
     "spherical_sgd",
     "tanh_activation",
