@@ -4,7 +4,7 @@ import pytest
 import yaml
 from conftest import ROOT
 from moved import MAP, targets
-from test_browser import Visit, browser  # noqa: F401
+from visiting import Visit
 
 pytestmark = pytest.mark.browser
 MOVED = yaml.safe_load(MAP.read_text()) or {}
@@ -19,7 +19,7 @@ def test_addresses_are_relative_to_the_page(tmp_path, monkeypatch):
     assert targets("chapters/b") == {}
 
 
-def test_old_anchors_lead_to_the_new_ones(browser, site):  # noqa: F811
+def test_old_anchors_lead_to_the_new_ones(browser, site):
     for old, new in MOVED.items():
         with Visit(browser, f"file://{site / old}") as visit:
             visit.page.wait_for_url(f"file://{site / new}", timeout=10_000)
