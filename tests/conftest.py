@@ -8,9 +8,12 @@ import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from visiting import FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRE_BROWSER = os.environ.get("REQUIRE_BROWSER") == "1"
@@ -68,3 +71,12 @@ def chromium() -> str:
         message = "no Chromium found: install one or name it in CHROMIUM"
         pytest.fail(message) if REQUIRE_BROWSER else pytest.skip(message)
     return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for all tests; each visit has a context of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield browser
+        browser.close()

@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
@@ -28,6 +29,7 @@ from tools.results import results_page
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
+HEADLINES = ROOT / "book" / "headlines.yml"
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -118,7 +120,8 @@ def run_chapters() -> None:
         execute_missing(cache, missing)
     executed = {path: cached(cache, path) for path in chapters}
     check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
-    page = results_page({path.stem: run for path, run in executed.items()})
+    chosen = yaml.safe_load(HEADLINES.read_text())
+    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen)
     if not RESULTS.is_file() or RESULTS.read_text() != page:
         RESULTS.write_text(page)
 
