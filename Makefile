@@ -58,7 +58,7 @@ chapters: $(call environment,book) ## execute the chapters in place, as they are
 benchmark: $(call environment,benchmark) ## measure speed against named alternatives
 	$(PYTHON) -m benchmarks
 
-seeds: $(call environment,book) ## run every chapter at three other seeds and write book/seeds.md
+seeds: $(call environment,book) ## run every chapter at three other seeds and note the verdicts
 	$(PYTHON) -m tools.seeds
 
 mutants: $(call environment,test) ## plant an error in every formula, one at a time, and see its chapter refuse it
@@ -68,4 +68,4 @@ portable: $(call environment,test) ## run the chapters as another machine would 
 	$(PYTHON) -m tools.portable
 
 clean: ## remove what was built (the environment stays: delete .venv yourself)
-	rm -rf _build book/results.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf _build book/results.md book/seeds.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache

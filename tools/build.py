@@ -22,13 +22,14 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
-from tools import formulas
+from tools import formulas, seeds
 from tools.execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
 from tools.results import results_page
 
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
+SEEDS = ROOT / "book" / "seeds.md"
 HEADLINES = ROOT / "book" / "headlines.yml"
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -122,8 +123,9 @@ def run_chapters() -> None:
     check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
     chosen = yaml.safe_load(HEADLINES.read_text())
     page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen)
-    if not RESULTS.is_file() or RESULTS.read_text() != page:
-        RESULTS.write_text(page)
+    for file, text in ((RESULTS, page), (SEEDS, seeds.page(chapters))):
+        if not file.is_file() or file.read_text() != text:
+            file.write_text(text)
 
 
 def main() -> int:
