@@ -23,7 +23,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
 from tools import formulas
-from tools.execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
+from tools.execute import CHAPTERS, PROBE, ROOT, TOC, ChapterFailed, all_chapters, execute
 from tools.results import results_page
 
 BUILD = ROOT / "_build"
@@ -77,7 +77,7 @@ def cached(cache: JupyterCacheAbstract, path: Path) -> tuple[nbformat.NotebookNo
 def _timed(path: Path) -> tuple[nbformat.NotebookNode, float]:
     start = time.perf_counter()
     # One thread a kernel: the chapters already fill the cores.
-    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
+    return execute(path, before=PROBE, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
 
 
 def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
