@@ -61,8 +61,9 @@ benchmark: $(call environment,benchmark) ## measure speed against named alternat
 seeds: $(call environment,book) ## run every chapter at three other seeds and write book/seeds.md
 	$(PYTHON) -m tools.seeds
 
-mutants: $(call environment,test) ## plant an error in every formula, one at a time, and see its chapter refuse it
+mutants: $(call environment,test) ## plant an error in every formula and every line of a derivation, and see a claim refuse it
 	$(PYTHON) -m tools.mutants
+	$(PYTHON) -m tools.mutants --derivations
 
 portable: $(call environment,test) ## run the chapters as another machine would and compare what they say
 	$(PYTHON) -m tools.portable
