@@ -47,6 +47,7 @@ def _hash(paths: list[Path]) -> str:
 def library_key() -> str:
     """What identifies everything but its own code that a chapter's outputs depend on."""
     sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
+    sources.append(ROOT / "tools" / "probe.py")  # from which claims know on what they rest
     return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
 
 
