@@ -210,7 +210,7 @@ class _Printer(LatexPrinter):
         base, exponent = expr.base, expr.exp
         if exponent.is_number and not isinstance(exponent, sympy.Number) and exponent.doit().is_Rational:
             exponent = exponent.doit()  # 1/2 read as it stands is a product
-        top, bottom = _as_fraction(sympy.Pow(base, exponent, evaluate=False))
+        _, bottom = _as_fraction(sympy.Pow(base, exponent, evaluate=False))
         if bottom is not sympy.S.One:
             return rf"\frac{{1}}{{{self._print(bottom)}}}"
         if isinstance(base, sympy.log) and exponent.is_Integer:
