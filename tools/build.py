@@ -23,7 +23,7 @@ from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
 from tools import formulas, seeds
-from tools.execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
+from tools.execute import CHAPTERS, PROBE, ROOT, TOC, ChapterFailed, all_chapters, execute
 from tools.results import results_page
 
 BUILD = ROOT / "_build"
@@ -48,6 +48,7 @@ def _hash(paths: list[Path]) -> str:
 def library_key() -> str:
     """What identifies everything but its own code that a chapter's outputs depend on."""
     sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
+    sources.append(ROOT / "tools" / "probe.py")  # from which claims know on what they rest
     return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
 
 
@@ -78,7 +79,7 @@ def cached(cache: JupyterCacheAbstract, path: Path) -> tuple[nbformat.NotebookNo
 def _timed(path: Path) -> tuple[nbformat.NotebookNode, float]:
     start = time.perf_counter()
     # One thread a kernel: the chapters already fill the cores.
-    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
+    return execute(path, before=PROBE, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
 
 
 def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
