@@ -118,14 +118,10 @@ def is_converted(notebook: nbformat.NotebookNode) -> bool:
     return bool(claims) and all("badge" in claim for claim in claims)
 
 
-def _figures(record: Mapping[str, Any], printed: str) -> str:
-    """What the printed line says after the sentence."""
-    if record.get("line"):
-        return record["line"]
-    sentence = record["text"] or record["tex"]
-    if sentence and f"{sentence}: " in printed:
-        return printed.split(f"{sentence}: ", 1)[1]
-    return printed.rpartition(": ")[2]
+def _figures(record: Mapping[str, Any], markdown: str) -> str:
+    """What the printed line says after sentence and formula."""
+    formula = f"${record['tex']}$" if record["tex"] else ""
+    return markdown.partition(": ".join(filter(None, [record["text"], formula])) + ": ")[2]
 
 
 def _older_entry(chapter: str, record: Mapping[str, Any], printed: str) -> Entry:
@@ -154,7 +150,7 @@ def entry_of(chapter: str, output: nbformat.NotebookNode) -> Entry:
     known = {name: record[name] for name in Entry.__dataclass_fields__ if name in record and name != "line"}
     # A variant's distance is words; a resolution of nought is that of a claim that is exact.
     known |= {"resolution": record["resolution"] or None}
-    return Entry(chapter, line=_figures(record, output["data"]["text/plain"]), **known)
+    return Entry(chapter, line=_figures(record, output["data"]["text/markdown"]), **known)
 
 
 def entries_of(notebooks: Mapping[str, nbformat.NotebookNode]) -> dict[str, list[Entry]]:
@@ -262,7 +258,7 @@ def record_lines(entry: Entry) -> list[tuple[str, str]]:
         ("judged at", entry.points),
         ("domain", domain),
         ("function", entry.function),
-        ("variants made", mutants_line(entry.mutants) if entry.mutants else ""),
+        ("variants made", mutants_line(entry.mutants) if entry.mutants and entry.mutants["made"] else ""),
         ("time", f"{entry.seconds:.1f} s" if entry.seconds else ""),
     ]
     return [(name, text) for name, text in lines if text]
