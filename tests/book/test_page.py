@@ -10,8 +10,9 @@ import nbformat
 import pytest
 from conftest import ROOT
 from page import KINDS, UNLABELLED
-from results import is_converted
 from visiting import Visit
+
+from tools.results import is_converted
 
 pytestmark = pytest.mark.browser
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
