@@ -112,12 +112,6 @@ def title_of(notebook: nbformat.NotebookNode) -> str:
     return next(line[2:].strip() for line in text.splitlines() if line.startswith("# "))
 
 
-def is_converted(notebook: nbformat.NotebookNode) -> bool:
-    """Whether a chapter has claims, all of them in the form that has a badge."""
-    claims = claims_of(notebook)
-    return bool(claims) and all("badge" in claim for claim in claims)
-
-
 def _figures(record: Mapping[str, Any], markdown: str) -> str:
     """What the printed line says after sentence and formula."""
     formula = f"${record['tex']}$" if record["tex"] else ""

@@ -250,7 +250,7 @@ class Chapter:
         """Sort a cell's code and outputs into the run."""
         outputs = [output for box in cell.select("div.cell_output") for output in box.find_all(recursive=False)]
         code = self._code(cell)
-        listed = code is not None and code.kind == "library"
+        listed = code is not None and (code.kind == "library" or "tag_hide-output" in cell.get("class", []))
         inside, shown = [], []
         for output in outputs:
             entry = self._entry(output)
@@ -280,7 +280,7 @@ class Chapter:
         source = cell.select_one("div.cell_input")
         if source is None:
             return None
-        label = cell.select_one("details > summary > p.collapsed")
+        label = cell.select_one("details.above-input > summary > p.collapsed")
         text = label.get_text().strip() if label else UNLABELLED
         lines = sum(bool(line.strip()) for line in source.get_text().splitlines())
         return Code(

@@ -12,7 +12,7 @@ from conftest import ROOT
 from page import KINDS, UNLABELLED
 from visiting import Visit
 
-from tools.results import is_converted
+from tools.formulas import is_converted
 
 pytestmark = pytest.mark.browser
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
@@ -124,7 +124,7 @@ def toy(tmp_path_factory):
     copy = tmp_path_factory.mktemp("toy")
     for name in ("_config.yml", "constraints.txt"):
         shutil.copy(ROOT / name, copy)
-    for name in ("book", "diffmem_lib"):
+    for name in ("book", "diffmem_lib", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.md", "api"))
     (copy / "book" / "intro.md").write_text("# Toy\n")
     (copy / "book" / "_toc.yml").write_text(TOC)
@@ -133,9 +133,9 @@ def toy(tmp_path_factory):
     (copy / "chapters").mkdir()
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=CELLS, metadata=kernel), copy / "chapters" / "toy.ipynb")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, str(copy / "book" / "build.py")]
-    built = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-m", "tools.build"]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    built = subprocess.run(command, capture_output=True, text=True, cwd=copy, env=environment)
     assert built.returncode == 0, built.stdout + built.stderr
     return copy / "_build" / "html"
 
