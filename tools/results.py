@@ -14,6 +14,8 @@ import nbformat
 METADATA_KEY = "diffmem_claim"
 SCHEMA_VERSION = 1
 BADGES = ("algebra", "library", "data", "stored")
+#: Badges of claims that no simulation is asked about.
+EXACT = BADGES[:2]
 #: Kinds of the older form of claims, by their badge; every other kind of theirs is measured.
 OLDER = {"identity": "algebra", "implementation": "library"}
 HEAD = """\
@@ -243,17 +245,19 @@ def mutants_line(mutants: Mapping[str, int]) -> str:
 def record_lines(entry: Entry) -> list[tuple[str, str]]:
     """Name and text of each part of a record that says something, but for its variants and what it rests on."""
     domain = ", ".join(f"{name}: {values}" for name, values in entry.domain.items())
+    # Both sides of an exact check are the formula itself.
+    exact = entry.badge in EXACT
     lines = [
         ("whose", entry.whose),
-        ("prediction", entry.prediction),
-        ("measured", entry.measurement),
+        ("prediction", "" if exact else entry.prediction),
+        ("measured", "" if exact else entry.measurement),
         ("error", entry.error),
-        ("would be refused", "" if entry.resolution is None else f"an error of {percent(entry.resolution)}"),
+        ("would be refused", "" if exact or entry.resolution is None else f"an error of {percent(entry.resolution)}"),
         ("judged at", entry.points),
         ("domain", domain),
         ("function", entry.function),
         ("variants made", mutants_line(entry.mutants) if entry.mutants and entry.mutants["made"] else ""),
-        ("time", f"{entry.seconds:.1f} s" if entry.seconds else ""),
+        ("time", f"{entry.seconds:.1f} s" if (entry.seconds or 0) >= 0.05 else ""),
     ]
     return [(name, text) for name, text in lines if text]
 

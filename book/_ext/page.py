@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from sphinx.application import Sphinx
 
 from tools.build import all_chapters, cached, open_cache
-from tools.results import Entry, claims_json, entries_of, record_lines
+from tools.results import EXACT, Entry, claims_json, entries_of, record_lines
 
 #: First words of a label; the rest of it says what the cell does.
 KINDS = ("Setup", "Derivation", "Library", "Check", "Simulation", "Figure", "Solution", "Table")
@@ -27,7 +27,6 @@ UNLABELLED = "Code"
 DEFAULT_PROMPT = "Show code cell source"
 LONGEST_LABEL = 110
 DEPTHS = {"Read": "prose, formulas, figures", "Follow": "the algebra too", "Run": "everything"}
-EXACT = ("algebra", "library")
 #: The label of the words on how to read a verdict, in the first chapter.
 READING = "reading-verdicts"
 
