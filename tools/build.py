@@ -54,7 +54,8 @@ def library_key() -> str:
 
 def site_key() -> str:
     """What identifies everything but their own sources that the pages depend on: also style, scripts and extensions."""
-    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *(ROOT / "book" / "_ext").glob("*.py")])
+    makers = [*(ROOT / "book" / "_ext").glob("*.py"), *(ROOT / "tools").glob("*.py")]
+    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *makers])
 
 
 def open_cache(path: Path = CACHE) -> JupyterCacheAbstract:
@@ -123,7 +124,8 @@ def run_chapters() -> None:
     executed = {path: cached(cache, path) for path in chapters}
     check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
     chosen = yaml.safe_load(HEADLINES.read_text())
-    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen)
+    counts = {path.stem: formulas.counts(notebook) for path, (notebook, _) in executed.items()}
+    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen, counts=counts)
     for file, text in ((RESULTS, page), (SEEDS, seeds.page(chapters))):
         if not file.is_file() or file.read_text() != text:
             file.write_text(text)
