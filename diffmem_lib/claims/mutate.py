@@ -14,7 +14,7 @@ import mpmath
 import sympy
 from sympy.concrete.expr_with_limits import ExprWithLimits
 
-from diffmem_lib.claims.evaluate import DIGITS, Domain, Unevaluable, draw_points, gap, is_slow, values_at
+from diffmem_lib.claims.evaluate import DIGITS, Domain, Point, Unevaluable, draw_points, gap, is_slow, values_at
 from diffmem_lib.claims.record import Mutants, name_of
 
 __all__ = ["judge", "mutants"]
@@ -24,7 +24,11 @@ _SAMPLE = 500
 _OTHER_POINTS = 12
 _EXACT = mpmath.mpf(10) ** (15 - DIGITS)
 
-#: The value of an expression at one of the claim's points (raises Unevaluable), and what the claim measured there.
+#: Where evaluation is slow, a mutant's integrals are done to so many digits, and it must be off by more than 1e-8.
+_COARSE_DIGITS = 20
+_COARSE = 1e-8
+
+#: The value of an expression at a point (raises Unevaluable), and what was measured there.
 Measured = tuple[Callable[[sympy.Expr], mpmath.mpc], mpmath.mpc]
 
 
@@ -94,29 +98,33 @@ def _rebuilt(node: sympy.Basic, place: int, argument: sympy.Basic | None) -> sym
 def judge(
     id: str,
     entries: Sequence[sympy.Expr],
-    measured: Sequence[Sequence[Measured]],
-    tolerance: mpmath.mpf,
+    points: Sequence[Point],
+    truths: Sequence[Sequence[mpmath.mpc]],
+    tolerance: float | mpmath.mpf,
     domain: Domain,
 ) -> tuple[Mutants, tuple[str, ...]]:
     """Hold the mutants of each entry against what was measured; also returns the names of those that survive.
 
     Parameters
     ----------
-    entries, measured
-        The entries of the formula, and for each the evaluators and the measured values at the claim's points.
+    entries, points, truths
+        The entries of the formula, the claim's points, and for each entry what was measured at these.
     tolerance
         Relative difference up to which a mutant counts as accepted.
     domain
         The claim's domain. A mutant is equal to the truth only if it is so at *other* points, drawn without it.
     """
     made = [(k, mutant) for k, entry in enumerate(entries) for mutant in mutants(entry)]
-    limit = _SAMPLE_SLOW if any(map(is_slow, entries)) else _SAMPLE
+    slow = any(map(is_slow, entries))
+    limit, digits = (_SAMPLE_SLOW, _COARSE_DIGITS) if slow else (_SAMPLE, DIGITS)
+    tolerance = max(tolerance, _COARSE) if slow else tolerance
+    evaluators = [values_at(point, f"{id}/functions", digits) for point in points]
     tried = made if len(made) <= limit else random.Random(f"{id}/mutants").sample(made, limit)
-    references = [_Elsewhere(id, entry, domain) for entry in entries]
+    references = [_Elsewhere(id, entry, domain, digits) for entry in entries]
     refused = equal = unevaluated = 0
     survivors = []
     for k, mutant in tried:
-        seen = None if mutant is None else _is_refused(mutant, measured[k], tolerance)
+        seen = None if mutant is None else _is_refused(mutant, zip(evaluators, truths[k], strict=True), tolerance)
         if seen is None:
             unevaluated += 1
         elif seen:
@@ -128,7 +136,7 @@ def judge(
     return Mutants(len(made), len(tried), refused, equal, unevaluated), tuple(survivors)
 
 
-def _is_refused(mutant: sympy.Expr, measured: Sequence[Measured], tolerance: mpmath.mpf) -> bool | None:
+def _is_refused(mutant: sympy.Expr, measured: Iterable[Measured], tolerance: float | mpmath.mpf) -> bool | None:
     """Whether the mutant differs at one of the claim's points; ``None`` if it has a value at none."""
     evaluated = False
     for value, truth in measured:
@@ -145,8 +153,9 @@ def _is_refused(mutant: sympy.Expr, measured: Sequence[Measured], tolerance: mpm
 class _Elsewhere:
     """The formula at points that the symbols' assumptions allow, whatever the claim's own domain is."""
 
-    def __init__(self, id: str, formula: sympy.Expr, domain: Domain) -> None:
-        self._id, self._formula, self._domain = id, formula, domain
+    def __init__(self, id: str, formula: sympy.Expr, domain: Domain, digits: int) -> None:
+        self._id, self._formula, self._domain, self._digits = id, formula, domain, digits
+        self._tolerance = _EXACT if digits == DIGITS else _COARSE
         self._values: list[Measured] | None = None
 
     def holds_for(self, mutant: sympy.Expr) -> bool:
@@ -159,7 +168,7 @@ class _Elsewhere:
                 number = value(mutant)
             except Unevaluable:
                 continue
-            if gap(number, truth) > _EXACT:
+            if gap(number, truth) > self._tolerance:
                 return False
             compared += 1
         return compared >= min(3, len(self._values)) > 0
@@ -174,7 +183,7 @@ class _Elsewhere:
         values: list[Measured] = []
         for name, domain in (("elsewhere", {}), ("wider", wider)):
             for point in draw_points(f"{self._id}/{name}", symbols, domain, 4 * _OTHER_POINTS):
-                at = values_at(point, f"{self._id}/functions")
+                at = values_at(point, f"{self._id}/functions", self._digits)
                 try:
                     values.append((at, at(self._formula)))
                 except Unevaluable:

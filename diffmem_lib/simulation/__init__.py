@@ -1,7 +1,6 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .energy_levels import EnergyLevels, energy_levels
 from .linear import LinearDenoiser, fit_linear, sample_ddpm, sample_flow
 from .online_sgd import (
     Activation,
@@ -11,6 +10,7 @@ from .online_sgd import (
     spherical_sgd,
     tanh_activation,
 )
+from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 
 __all__ = [

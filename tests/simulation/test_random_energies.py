@@ -1,4 +1,4 @@
-"""The lowest energies against real points, against sums and integrals in 25 digits and more, and against exact means."""
+"""The lowest energies against real points, against sums and integrals in 25 digits and against exact means."""
 
 import math
 
@@ -105,11 +105,11 @@ def test_the_rest_is_an_integral(dim, square, bandwidth):
 def test_kept_and_left_out_weights_have_the_exact_mean(levels, bandwidth):
     """E Σ e^{−E/h²} = n (1 + h⁻²)^{−d/2} e^{−|y|²/2(1+h²)}, however many levels are kept."""
     dim, log_n, square = 30, 8.0, 30.0
-    found = energy_levels(dim, log_n, square, 20_000, seeded(4), levels=levels)
+    found = energy_levels(dim, log_n, square, 6000, seeded(4), levels=levels)
     exact = log_n - dim / 2 * math.log1p(bandwidth**-2) - square / 2 / (1 + bandwidth**2)
     weight = ((-found.energies / bandwidth**2).exp().sum(1) + found.rest(bandwidth).exp()) * math.exp(-exact)
-    error = weight.std().item() / math.sqrt(20_000)
-    assert error < 0.03
+    error = weight.std().item() / math.sqrt(6000)
+    assert error < 0.05
     assert weight.mean().item() == pytest.approx(1, abs=4 * error)
 
 

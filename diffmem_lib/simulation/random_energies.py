@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
+from .distances import slices
 
 __all__ = ["EnergyLevels", "energy_levels"]
 
 NATS = 40.0  # by which the first term left out of a series is below its largest
+BLOCK = 2**15  # energies solved for at a time, which stay in a CPU's cache
 DEBYE = 64  # order of the Bessel function from which on four terms of Debye's expansion err by less than 1e-10
 
 
@@ -117,8 +119,10 @@ def energy_levels(
     gaps = torch.empty(draws, levels, dtype=torch.float64, device=device).exponential_(generator=generator)
     log_chance = gaps.cumsum(1).log_() - log_n
     present = log_chance < 0
-    energies = _quantile(torch.where(present, log_chance, -1.0), dim / 2, square[:, None] / 2)
-    return EnergyLevels(torch.where(present, energies, torch.inf), dim, log_n, square)
+    blocks = slices(draws, max(1, (BLOCK if device.type == "cpu" else 64 * BLOCK) // levels))
+    asked = torch.where(present, log_chance, -1.0)
+    solved = [_quantile(asked[rows], dim / 2, square[rows, None] / 2) for rows in blocks]
+    return EnergyLevels(torch.where(present, torch.cat(solved), torch.inf), dim, log_n, square)
 
 
 def _squares(square: Any, draws: int, device: torch.device) -> Tensor:
@@ -169,12 +173,12 @@ def _log_density(energy: Tensor, half_dim: float, half_square: Tensor) -> tuple[
     """log of the density at ``energy``, and P(E ≤ energy) over the density."""
     shift = max(0, DEBYE - math.floor(half_dim))
     steps = max(_terms(energy, half_dim, half_square), shift + _settling(energy * half_square, half_dim + shift))
-    series, log_product = torch.zeros_like(energy), torch.zeros_like(energy)
+    series, product = torch.zeros_like(energy), torch.ones_like(energy)
     for k, denominator in _denominators(energy, half_dim, half_square, steps):
         series = energy / denominator * (1 + series)
         if k < shift:
-            log_product += denominator.log()
-    log_density = _log_bessel(energy * half_square, half_dim + shift - 1) + log_product
+            product *= denominator / DEBYE  # at most 64 factors between 1/128 and 10⁴: no overflow
+    log_density = _log_bessel(energy * half_square, half_dim + shift - 1) + product.log() + shift * math.log(DEBYE)
     log_density += (half_dim - 1) * energy.log() - energy - half_square
     return log_density, series
 
