@@ -7,8 +7,9 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from execute import all_chapters
-from results import METADATA_KEY, claims_of
+
+from tools.execute import all_chapters
+from tools.results import METADATA_KEY, claims_of
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 COLAB = "diffmem[book] @ git+{address}"
