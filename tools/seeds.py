@@ -2,8 +2,8 @@
 
 python -m tools.seeds [--seeds 1 2 3] [chapter ...]
 
-Only measured claims are judged: an exact one sees the same points whatever the seed is. The build makes the page of seeds
-from these files.
+Only measured claims are judged: an exact one sees the same points whatever the seed is.
+The build makes the page of seeds from these files.
 """
 
 from __future__ import annotations
