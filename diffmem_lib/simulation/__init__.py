@@ -2,6 +2,7 @@
 
 from .denoiser import EmpiricalDenoiser, Posterior
 from .linear import LinearDenoiser, fit_linear, sample_ddpm, sample_flow
+from .neuron import neuron_loss_change
 from .online_sgd import (
     Activation,
     OverlapRuns,
@@ -24,6 +25,7 @@ __all__ = [
     "energy_levels",
     "fit_linear",
     "hermite_activation",
+    "neuron_loss_change",
     "reduced_chain",
     "sample",
     "sample_ddpm",
