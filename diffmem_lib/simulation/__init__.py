@@ -1,7 +1,7 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .linear import LinearDenoiser, fit_linear, sample_ddpm
+from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm
 from .online_sgd import (
     Activation,
     OverlapRuns,
@@ -20,6 +20,7 @@ __all__ = [
     "Posterior",
     "SamplerState",
     "fit_linear",
+    "gaussian_divergences",
     "hermite_activation",
     "reduced_chain",
     "sample",
