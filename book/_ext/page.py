@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from bs4 import BeautifulSoup, NavigableString, Tag
-from build import all_chapters, cached, open_cache
-from results import Entry, claims_json, entries_of, record_lines
 from sphinx.application import Sphinx
+
+from tools.build import all_chapters, cached, open_cache
+from tools.results import Entry, claims_json, entries_of, record_lines
 
 #: First words of a label; the rest of it says what the cell does.
 KINDS = ("Setup", "Derivation", "Library", "Check", "Simulation", "Figure", "Solution", "Table")

@@ -165,9 +165,9 @@ def is_slow(expression: sympy.Basic) -> bool:
         if isinstance(node, sympy.Sum | sympy.Product):
             if any(bound.is_infinite for limit in node.limits for bound in limit[1:]):
                 return True
-        elif isinstance(node, ExprWithLimits | sympy.Derivative | sympy.Limit | sympy.Subs):
-            return True
-        elif isinstance(node, sympy.Function) and not isinstance(node, AppliedUndef) and node.func not in _FUNCTIONS:
+        elif isinstance(node, ExprWithLimits | sympy.Derivative | sympy.Limit | sympy.Subs) or (
+            isinstance(node, sympy.Function) and not isinstance(node, AppliedUndef) and node.func not in _FUNCTIONS
+        ):
             return True
     return False
 

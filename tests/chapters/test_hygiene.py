@@ -7,8 +7,10 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from execute import all_chapters
-from results import METADATA_KEY, claims_of
+
+from tools import formulas
+from tools.execute import all_chapters
+from tools.results import METADATA_KEY, claims_of
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 COLAB = "diffmem[book] @ git+{address}"
@@ -92,6 +94,27 @@ def test_a_cell_that_names_a_figure_draws_one(path):
     for cell in code_cells(path):
         if "mystnb" in cell.metadata:
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.id
+
+
+def significant_digits(text):
+    """The most digits, from the first one that is not zero, of the numbers in a text."""
+    return max((len(re.sub(r"\D", "", number).lstrip("0")) for number in re.findall(r"\d[\d.]*", text)), default=0)
+
+
+def test_glued_numbers_are_the_same_on_every_machine(path):
+    """Rounded, by the library's own `notebook.glue`; what it glues is compared with a fresh run."""
+    for cell in code_cells(path):
+        assert "myst_nb" not in cell.source, cell.id
+        for output in cell.outputs:
+            if "scrapbook" in output.get("metadata", {}):
+                for text in output.data.values():
+                    assert significant_digits(text) <= 6, (cell.id, text)
+
+
+def test_printed_formulas_are_those_that_were_checked(path):
+    notebook = read(path)
+    assert formulas.differences(notebook, notebook) == []
+    assert formulas.unmarked(notebook) == []
 
 
 def test_is_small(path):

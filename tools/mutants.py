@@ -1,6 +1,6 @@
 """Plant an error in every formula of `theory`, one at a time, and see the chapter that derives it refuse.
 
-    python tests/mutants.py [module ...] [--list]
+    python -m tools.mutants [module ...] [--list]
 
 A mutant exchanges + and −, × and ÷, drops a sign or a power, or doubles a constant. Lines that check arguments or raise
 are left alone, and so are lines that end in `# numerics`: they say how a number is found, not which.
@@ -23,8 +23,7 @@ from pathlib import Path
 
 import nbformat
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "book"))
-from execute import CHAPTERS, ROOT, ChapterFailed, execute
+from tools.execute import CHAPTERS, ROOT, ChapterFailed, execute
 
 THEORY = ROOT / "diffmem_lib" / "theory"
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
@@ -168,7 +167,9 @@ def caught(mutant: Mutant) -> str | None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Plant an error in every formula and see its chapter refuse it.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.mutants", description="Plant an error in every formula and see its chapter refuse it."
+    )
     known = sorted(p.stem for p in THEORY.glob("*.py") if p.stem != "__init__")
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--list", action="store_true", help="only list the mutants")

@@ -1,6 +1,6 @@
 """Run every chapter at three other seeds and write the verdicts of its claims to book/seeds.md.
 
-python book/seeds.py [--seeds 1 2 3] [chapter ...]
+python -m tools.seeds [--seeds 1 2 3] [chapter ...]
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import nbformat
-from execute import ROOT, ChapterFailed, all_chapters, chapter_path, execute
-from results import claims_of, title_of
+
+from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path, execute
+from tools.results import claims_of, title_of
 
 PAGE = ROOT / "book" / "seeds.md"
 HEAD = """\
@@ -64,7 +65,9 @@ def page(results: dict[Path, dict[int, tuple[str, dict[str, str]]]], seeds: list
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Run chapters at other seeds and write book/seeds.md.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.seeds", description="Run chapters at other seeds and write book/seeds.md."
+    )
     parser.add_argument("chapters", nargs="*", help="names (default: all; only then is the page written)")
     parser.add_argument("--seeds", nargs="+", type=int, default=[1, 2, 3], metavar="S")
     arguments = parser.parse_args()

@@ -1,6 +1,6 @@
 """Execute chapters and write them back, as they are committed: outputs stored, ids and metadata stable, no timings.
 
-python book/execute.py [chapter ...]        default: every chapter of the book
+python -m tools.execute [chapter ...]        default: every chapter of the book
 """
 
 from __future__ import annotations
@@ -15,6 +15,8 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
+
+from tools import formulas
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
@@ -50,6 +52,7 @@ def execute(
         kernel_name="python3",
         allow_errors=allow_errors,
         record_timing=False,
+        coalesce_streams=True,  # where a stream is cut is a matter of time
         resources={"metadata": {"path": str(path.parent)}},
         # Kernels log to the terminal; their warnings (that local connections are not encrypted) help no reader.
         extra_arguments=["--log-level=ERROR"],
@@ -83,7 +86,9 @@ def chapter_path(name: str) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Execute chapters in place, as they are committed.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.execute", description="Execute chapters in place, as they are committed."
+    )
     parser.add_argument("chapters", nargs="*", help="names, such as perfect_denoiser (default: all)")
     names = parser.parse_args().chapters
     paths = [chapter_path(name) for name in names] or all_chapters()
@@ -96,6 +101,7 @@ def main() -> int:
             print(f"failed\n  {error}")
             return 1
         strip_volatile(notebook)
+        formulas.write(notebook)
         nbformat.write(notebook, path)
         print(f"{time.perf_counter() - start:.1f} s")
     return 0
