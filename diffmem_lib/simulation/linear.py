@@ -1,4 +1,4 @@
-"""Linear denoisers: fitted in closed form, sampled with DDPM or along the flow, held against the law they should draw."""
+"""Linear denoisers: fitted in closed form, sampled with DDPM or along the flow, held against what they should draw."""
 
 from __future__ import annotations
 
