@@ -20,6 +20,7 @@ from diffmem_lib.theory.regimes import collapse_sigma, log_collapse_sigma
 __all__ = [
     "InformationDensity",
     "class_critical_sigmas",
+    "condensation_strength",
     "critical_sigma",
     "information_density",
     "log_coverage",
@@ -327,6 +328,36 @@ def spectrum_memorized_probability(eigenvalues: Any, n: float, sigma: float) -> 
     """
     density = information_density(_spectrum(eigenvalues), sigma)
     return float(_corrected_law(density.mean, density.variance, _log_size(n)))
+
+
+def condensation_strength(z: float, share: float) -> float:
+    r"""How strongly the others' condensation raises the probability of ownership, :math:`E[−\log Φ(−ζ)]`.
+
+    .. math:: P = Φ(z) + \frac{φ(z)}{\sqrt V} E[−\log Φ(−ζ)] + O(1/V), \qquad ζ \sim N(z\sqrt q, 1 − q).
+
+    At q = 1 it is −log Φ(−z), which :func:`memorized_probability` has in its place at every q.
+
+    Parameters
+    ----------
+    z
+        Distance from the collapse in standard deviations of the information density, (I − log n)/√V; within ±30.
+    share
+        q, the share of V that is left once y is known: (s² + 2σ²)/(2s² + 2σ²) for N(0, s²I); in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, NaN or infinite.
+
+    Notes
+    -----
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
+    """
+    z = _checks.number(z, "z", low=-30, high=30)
+    share = _checks.number(share, "share", low=0, high=1, low_open=True)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)  # numerics
+    zeta = z * math.sqrt(share) + math.sqrt(1 - share) * nodes
+    return float(-(weights * log_ndtr(-zeta)).sum() / weights.sum())
 
 
 def shell_critical_alpha(radius: float, sigma: float) -> float:
