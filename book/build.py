@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
 import nbformat
+import yaml
 from execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
@@ -26,6 +27,7 @@ from results import results_page
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
+HEADLINES = ROOT / "book" / "headlines.yml"
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -104,7 +106,8 @@ def run_chapters() -> None:
     if missing:
         print(f"executing {len(missing)} of {len(chapters)} chapters", flush=True)
         execute_missing(cache, missing)
-    page = results_page({path.stem: cached(cache, path) for path in chapters})
+    chosen = yaml.safe_load(HEADLINES.read_text())
+    page = results_page({path.stem: cached(cache, path) for path in chapters}, chosen=chosen)
     if not RESULTS.is_file() or RESULTS.read_text() != page:
         RESULTS.write_text(page)
 

@@ -1,32 +1,109 @@
-"""The page of results, generated from the claims that executed chapters carry in their outputs."""
+"""The index of results and ``claims.json``, generated from the claims that executed chapters carry in their outputs."""
 
 from __future__ import annotations
 
+import html
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import nbformat
 
 METADATA_KEY = "diffmem_claim"
-BADGES = {"live": "{bdg-success}`live`", "stored": "{bdg-info}`stored`"}
+SCHEMA_VERSION = 1
+BADGES = ("algebra", "library", "data", "stored")
+#: Kinds of the older form of claims, by their badge; every other kind of theirs is measured.
+OLDER = {"identity": "algebra", "implementation": "library"}
 HEAD = """\
 (results)=
 # Results
 
 Every claim of the book, generated from the run that built these pages: nothing here is typed by hand.
 A claim holds only if its prediction is accepted and each of its wrong variants is refused by the same data.
-*Resolution* is the smallest relative error of the prediction that would have been refused.
-*Live* claims are simulated at every build, *stored* ones come from longer runs whose data lie in `chapters/stored`.
+Its *badge* says by whom it was held.
+*Algebra* compares two expressions, say $a$ and $b$, in fifty digits at random points; *library* a function of the
+library with such an expression; *data* a prediction with a simulation at this build; *stored* with a longer run whose
+data lie in `chapters/stored`.
+Its *resolution* is the smallest relative error of the prediction that would have been refused.
+Each entry leads back to its place in the chapter, and has an address of its own that does not change.
+The same as a file, for programs: <a href="../_static/claims.json">claims.json</a>.
 """
+NOT_SIMULATED = """\
+Functions of the library whose value may be off by a tenth without any measured claim refusing it.
+Their only hand is the algebra.
+"""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One claim, whichever form its record has; all figures are text.
+
+    ``line`` is what the chapter prints after the sentence; ``rests_on`` names claims as ``chapter/id`` and functions of
+    the library that no claim holds as ``module.name``.
+    """
+
+    chapter: str
+    id: str
+    kind: str
+    badge: str
+    text: str
+    tex: str
+    line: str
+    whose: str
+    verdict: str
+    sympy: str = ""
+    domain: Mapping[str, str] = field(default_factory=dict)
+    function: str = ""
+    prediction: str = ""
+    measurement: str = ""
+    error: str = ""
+    resolution: float | None = None
+    points: str = ""
+    variants: Mapping[str, str] = field(default_factory=dict)
+    mutants: Mapping[str, int] | None = None
+    tier: str = "live"
+    rests_on: Sequence[str] = ()
+    seconds: float | None = None
+    older: bool = False
+
+    @property
+    def key(self) -> str:
+        """Its name in the whole book."""
+        return f"{self.chapter}/{self.id}"
+
+    @property
+    def anchor(self) -> str:
+        """Where its entry stands on the page of results."""
+        return f"result-{self.chapter.replace('_', '-')}-{self.id}"
+
+    @property
+    def place(self) -> str:
+        """Where its verdict stands on the chapter's page."""
+        return f"claim-{self.id}"
+
+    @property
+    def statement(self) -> str:
+        """The sentence, or without one the formula, as Markdown with TeX between dollars."""
+        if self.older:
+            return _escaped(self.text)
+        return ": ".join(filter(None, [self.text, f"${self.tex}$" if self.tex else ""]))
+
+
+# --------------------------------------------------------------------------------------------------
+# From notebooks to entries
+# --------------------------------------------------------------------------------------------------
 
 
 def claims_of(notebook: nbformat.NotebookNode) -> list[dict[str, Any]]:
     """The records in a notebook's outputs, in order."""
-    return [
-        output["metadata"][METADATA_KEY]
-        for cell in notebook.cells
-        for output in cell.get("outputs", [])
-        if METADATA_KEY in output.get("metadata", {})
-    ]
+    return [output["metadata"][METADATA_KEY] for output in _claim_outputs(notebook)]
+
+
+def _claim_outputs(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+    outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+    return [output for output in outputs if METADATA_KEY in output.get("metadata", {})]
 
 
 def title_of(notebook: nbformat.NotebookNode) -> str:
@@ -35,48 +112,297 @@ def title_of(notebook: nbformat.NotebookNode) -> str:
     return next(line[2:].strip() for line in text.splitlines() if line.startswith("# "))
 
 
-def _verbatim(text: str) -> str:
-    """Text as Markdown that shows it unchanged, in one line."""
-    flat = " ".join(str(text).split()).replace("`", "'")
-    return f"`{flat}`" if flat else "none"
+def is_converted(notebook: nbformat.NotebookNode) -> bool:
+    """Whether a chapter has claims, all of them in the form that has a badge."""
+    claims = claims_of(notebook)
+    return bool(claims) and all("badge" in claim for claim in claims)
+
+
+def _figures(record: Mapping[str, Any], printed: str) -> str:
+    """What the printed line says after the sentence."""
+    if record.get("line"):
+        return record["line"]
+    sentence = record["text"] or record["tex"]
+    if sentence and f"{sentence}: " in printed:
+        return printed.split(f"{sentence}: ", 1)[1]
+    return printed.rpartition(": ")[2]
+
+
+def _older_entry(chapter: str, record: Mapping[str, Any], printed: str) -> Entry:
+    measured = record["kind"] not in OLDER
+    line = printed.partition(f"{record['statement']}: ")[2].partition("; refuses ")[0]
+    badge = "stored" if record["tier"] == "stored" else OLDER.get(record["kind"], "data")
+    names = ("id", "kind", "whose", "verdict", "prediction", "measurement", "error", "variants", "tier")
+    return Entry(
+        chapter,
+        badge=badge,
+        text=record["statement"],
+        tex="",
+        line=line,
+        resolution=record["resolution"] if measured else None,
+        seconds=record.get("seconds"),
+        older=True,
+        **{name: record[name] for name in names},
+    )
+
+
+def entry_of(chapter: str, output: nbformat.NotebookNode) -> Entry:
+    """The entry of an output that carries a claim's record; ``rests_on`` as it was recorded, within the chapter."""
+    record = output["metadata"][METADATA_KEY]
+    if "badge" not in record:
+        return _older_entry(chapter, record, output["data"]["text/plain"])
+    known = {name: record[name] for name in Entry.__dataclass_fields__ if name in record and name != "line"}
+    # A variant's distance is words; a resolution of nought is that of a claim that is exact.
+    known |= {"resolution": record["resolution"] or None}
+    return Entry(chapter, line=_figures(record, output["data"]["text/plain"]), **known)
+
+
+def entries_of(notebooks: Mapping[str, nbformat.NotebookNode]) -> dict[str, list[Entry]]:
+    """Chapter → its entries, in order; what they rest on named in the whole book."""
+    found = {name: [entry_of(name, o) for o in _claim_outputs(notebook)] for name, notebook in notebooks.items()}
+    # The first claim that a function computes what was derived is the one that its uses rest on.
+    holds: dict[str, str] = {}
+    for entry in (entry for entries in found.values() for entry in entries):
+        if entry.kind == "implements" and entry.function:
+            holds.setdefault(entry.function, entry.key)
+    for name, entries in found.items():
+        ids = {entry.id for entry in entries}
+        for place, entry in enumerate(entries):
+            uses = [f"{name}/{use}" if use in ids else holds.get(use, use) for use in entry.rests_on]
+            entries[place] = _replaced(entry, sorted(set(uses) - {entry.key}))
+    return found
+
+
+def _replaced(entry: Entry, rests_on: Sequence[str]) -> Entry:
+    return Entry(**{name: getattr(entry, name) for name in Entry.__dataclass_fields__} | {"rests_on": rests_on})
+
+
+def rests_on_stored(entries: Mapping[str, Entry], key: str, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether a claim, or any that it rests on, was judged on stored data."""
+    entry = entries.get(key)
+    if entry is None or key in seen:
+        return False
+    return entry.tier == "stored" or any(rests_on_stored(entries, use, seen | {key}) for use in entry.rests_on)
+
+
+# --------------------------------------------------------------------------------------------------
+# claims.json
+# --------------------------------------------------------------------------------------------------
+
+
+def claims_json(notebooks: Mapping[str, nbformat.NotebookNode]) -> str:
+    """All claims as JSON, in the order of the book, without times: the same text on every machine.
+
+    ``notebooks`` maps the name of a chapter to it, executed. The file's fields are those of :class:`Entry`, its formula
+    in TeX and as SymPy text together, and ``stored_below``: whether the claim or any that it rests on is a stored one.
+    """
+    entries = [entry for found in entries_of(notebooks).values() for entry in found]
+    by_key = {entry.key: entry for entry in entries}
+    claims = [_json_entry(entry) | {"stored_below": rests_on_stored(by_key, entry.key)} for entry in entries]
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "claims": claims}, ensure_ascii=False, indent=1)
+    return text + "\n"
+
+
+def _json_entry(entry: Entry) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "chapter": entry.chapter,
+        "kind": entry.kind,
+        "badge": entry.badge,
+        "statement": entry.text,
+        "formula": {"tex": entry.tex, "sympy": entry.sympy},
+        "whose": entry.whose,
+        "domain": dict(entry.domain),
+        "function": entry.function,
+        "prediction": entry.prediction,
+        "measurement": entry.measurement,
+        "error": entry.error,
+        "resolution": entry.resolution,
+        "points": entry.points,
+        "variants": dict(entry.variants),
+        "mutants": None if entry.mutants is None else dict(entry.mutants),
+        "verdict": entry.verdict,
+        "tier": entry.tier,
+        "rests_on": list(entry.rests_on),
+    }
+
+
+# --------------------------------------------------------------------------------------------------
+# What stands in a record, for both pages
+# --------------------------------------------------------------------------------------------------
+
+
+def percent(resolution: float) -> str:
+    """A relative error as a percentage of two digits."""
+    return f"{100 * resolution:.2g} %"
+
+
+def mutants_line(mutants: Mapping[str, int]) -> str:
+    """How the variants that were made fared: "11 of 11 refused, 1 equal to the truth"."""
+    against = mutants["tried"] - mutants["equal"] - mutants["unevaluated"]
+    parts = [f"{mutants['refused']} of {against} refused"]
+    if mutants["equal"]:
+        parts.append(f"{mutants['equal']} equal to the truth")
+    if mutants["unevaluated"]:
+        parts.append(f"{mutants['unevaluated']} could not be evaluated")
+    if mutants["tried"] < mutants["made"]:
+        parts.append(f"drawn from {mutants['made']}")
+    return ", ".join(parts)
+
+
+def record_lines(entry: Entry) -> list[tuple[str, str]]:
+    """Name and text of each part of a record that says something, but for its variants and what it rests on."""
+    domain = ", ".join(f"{name}: {values}" for name, values in entry.domain.items())
+    lines = [
+        ("whose", entry.whose),
+        ("prediction", entry.prediction),
+        ("measured", entry.measurement),
+        ("error", entry.error),
+        ("would be refused", "" if entry.resolution is None else f"an error of {percent(entry.resolution)}"),
+        ("judged at", entry.points),
+        ("domain", domain),
+        ("function", entry.function),
+        ("variants made", mutants_line(entry.mutants) if entry.mutants else ""),
+        ("time", f"{entry.seconds:.1f} s" if entry.seconds else ""),
+    ]
+    return [(name, text) for name, text in lines if text]
+
+
+# --------------------------------------------------------------------------------------------------
+# The page
+# --------------------------------------------------------------------------------------------------
 
 
 def _escaped(text: str) -> str:
     return "".join("\\" + c if c in "\\`*_{}[]<>$#|~^" else c for c in " ".join(text.split()))
 
 
-def claim_card(name: str, claim: dict[str, Any]) -> str:
-    """One claim as a folded card with its whole record."""
-    variants = "\n".join(f"    - {_escaped(k)}: {_escaped(v)}" for k, v in claim["variants"].items())
-    seconds = f"{claim['seconds']:.1f} s" if "seconds" in claim else "not timed"
-    label = f"result-{name.replace('_', '-')}-{claim['id']}"
-    return f"""\
-({label})=
-::::{{dropdown}} {_escaped(claim["statement"])}
-{BADGES[claim["tier"]]} {{bdg-secondary}}`{claim["kind"]}` {{bdg-primary}}`{claim["verdict"]}`
+def _link(key: str, entries: Mapping[str, Entry]) -> str:
+    """A claim as a link to its entry, a function as its name."""
+    return f"[{_escaped(key)}](#{entries[key].anchor})" if key in entries else f"`{key}`"
 
-- id: `{name}/{claim["id"]}`
-- whose: {_escaped(claim["whose"])}
-- prediction: {_verbatim(claim["prediction"])}
-- measurement: {_verbatim(claim["measurement"])}
-- error: {_escaped(claim["error"])}
-- resolution: {claim["resolution"]:.2g} relative
-- refused variants:
-{variants}
-- time: {seconds}
+
+def _badge(entry: Entry) -> str:
+    return f"[{entry.badge}]{{.dm-badge .dm-{entry.badge}}}"
+
+
+def claim_card(entry: Entry, entries: Mapping[str, Entry]) -> str:
+    """One claim as a folded entry with its whole record; the classes are what the filters read."""
+    lines = [f"- {name}: {_escaped(text)}" for name, text in record_lines(entry)]
+    lines += [f"- variant refused: {_escaped(name)}, {_escaped(distance)}" for name, distance in entry.variants.items()]
+    if entry.rests_on:
+        lines.append(f"- rests on: {', '.join(_link(key, entries) for key in entry.rests_on)}")
+    classes = f"dm-entry dm-chapter-{entry.chapter} dm-kind-{entry.kind} dm-badge-{entry.badge}"
+    figures = f"\n{_escaped(entry.line)}\n" if entry.line else ""
+    sympy = f"\n```python\n{entry.sympy}\n```\n" if entry.sympy else ""
+    back = f'<a class="dm-back" href="../chapters/{entry.chapter}.html#{entry.place}">in the chapter</a>'
+    return f"""\
+::::{{dropdown}} {_badge(entry)} {entry.statement}
+:name: {entry.anchor}
+:class-container: {classes.replace("_", "-")}
+
+`{entry.key}`, {entry.kind}, {entry.verdict}: {back}
+{figures}{sympy}
+{chr(10).join(lines)}
 ::::
 """
 
 
-def results_page(executed: dict[str, tuple[nbformat.NotebookNode, float]]) -> str:
-    """Markdown of the page from name → (executed notebook, seconds)."""
-    summary = ["| chapter | claims | stored | seconds |", "|---|---|---|---|"]
-    sections = []
-    for name, (notebook, seconds) in executed.items():
-        claims = claims_of(notebook)
-        stored = sum(claim["tier"] == "stored" for claim in claims)
-        link = f"[](../chapters/{name}.ipynb)"
-        summary.append(f"| {link} | {len(claims)} | {stored} | {seconds:.0f} |")
-        cards = "\n".join(claim_card(name, claim) for claim in claims)
-        sections.append(f"## {title_of(notebook)}\n\n{cards}")
-    return "\n".join([HEAD, *summary, "", *sections])
+def headlines(chosen: Sequence[Mapping[str, str]], entries: Mapping[str, Entry]) -> str:
+    """The results that a reader would cite: each a sentence, its figure, and a link to its entry.
+
+    ``chosen`` holds mappings with ``claim`` (``chapter/id``), ``sentence`` (Markdown) and, if the chapter shows it,
+    ``figure`` (the name of a figure). Raises ``ValueError`` for a claim that does not exist.
+    """
+    lines = []
+    for number, headline in enumerate(chosen, 1):
+        entry = entries.get(headline["claim"])
+        if entry is None:
+            raise ValueError(f"headline {number} names no claim of the book: {headline['claim']!r}")
+        figure = f" {{numref}}`{headline['figure']}`." if headline.get("figure") else ""
+        line = f" *{_escaped(entry.line)}.*" if entry.line and entry.badge in ("data", "stored") else ""
+        lines.append(
+            f"1. {headline['sentence']}{line}{figure} {_badge(entry)} [{_escaped(entry.key)}](#{entry.anchor})"
+        )
+    return "\n".join(["## Headlines", "", *lines, ""]) if lines else ""
+
+
+def arcs(entries: Sequence[Entry], every: Mapping[str, Entry]) -> str:
+    """What a chapter's claims rest on, as an SVG: a line for each claim, an arc to each one before that it uses."""
+    used = {key for entry in entries for key in entry.rests_on if key in every}
+    rows = sorted(used - {entry.key for entry in entries})
+    rows += [entry.key for entry in entries if entry.key in used or any(key in every for key in entry.rests_on)]
+    if not rows:
+        return ""
+    height, middle = 22, {key: 22 * number + 14 for number, key in enumerate(rows)}
+    left = 12 + 9 * min(len(rows), 14)
+    lines = []
+    for entry in entries:
+        for key in filter(middle.__contains__, entry.rests_on):
+            start, end = middle[key], middle[entry.key]
+            bend = left - 8 - min(9 * abs(end - start) / height, left - 14)
+            lines.append(
+                f'<path class="dm-arc" d="M{left},{start} C{bend:.0f},{start} {bend:.0f},{end} {left},{end}"/>'
+            )
+    for key in rows:
+        entry, label = every[key], key if every[key].chapter != entries[0].chapter else every[key].id
+        lines.append(f'<circle class="dm-dot dm-{entry.badge}" cx="{left}" cy="{middle[key]}" r="4.5"/>')
+        lines.append(
+            f'<a href="#{entry.anchor}"><text x="{left + 12}" y="{middle[key] + 4}">{html.escape(label)}</text></a>'
+        )
+    width = left + 20 + 8 * max(map(len, rows))
+    return (
+        f'<svg class="dm-graph" role="group" aria-label="What the claims of this chapter rest on" width="{width}" '
+        f'height="{height * len(rows) + 8}" viewBox="0 0 {width} {height * len(rows) + 8}">{"".join(lines)}</svg>'
+    )
+
+
+def _summary(
+    found: Mapping[str, list[Entry]], seconds: Mapping[str, float], counts: Mapping[str, Mapping[str, int]]
+) -> str:
+    """The table of claims by badge; if they were counted, also of formulas and of what no simulation sees."""
+    names = list(dict.fromkeys(name for count in counts.values() for name in count))
+    head = ["chapter", *BADGES, *names, "seconds"]
+    rows = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+    for chapter, entries in found.items():
+        badges = Counter(entry.badge for entry in entries)
+        cells = [badges[badge] for badge in BADGES] + [counts.get(chapter, {}).get(name, "") for name in names]
+        rows.append(f"| [](../chapters/{chapter}.ipynb) | {' | '.join(map(str, cells))} | {seconds[chapter]:.0f} |")
+    total = Counter(entry.badge for entries in found.values() for entry in entries)
+    sums = [total[badge] for badge in BADGES] + [sum(count.get(name, 0) for count in counts.values()) for name in names]
+    rows.append(f"| all | {' | '.join(map(str, sums))} | {sum(seconds.values()):.0f} |")
+    return "\n".join(rows) + "\n"
+
+
+def _section(name: str, title: str, entries: Sequence[Entry], every: Mapping[str, Entry]) -> str:
+    graph = arcs(entries, every)
+    fold = (
+        f":::{{dropdown}} What they rest on\n:class-container: dm-rests\n```{{raw}} html\n{graph}\n```\n:::\n"
+        if graph
+        else ""
+    )
+    cards = "\n".join(claim_card(entry, every) for entry in entries)
+    return f"## {title}\n\n{fold}\n{cards}"
+
+
+def results_page(
+    executed: Mapping[str, tuple[nbformat.NotebookNode, float]],
+    *,
+    chosen: Iterable[Mapping[str, str]] = (),
+    counts: Mapping[str, Mapping[str, int]] | None = None,
+    not_simulated: Mapping[str, str] | None = None,
+) -> str:
+    """Markdown of the page from name → (executed notebook, seconds).
+
+    ``chosen`` are the headlines (see :func:`headlines`); ``counts`` maps a chapter to further counts for the table, as
+    of formulas that are printed from a claim; ``not_simulated`` maps a function of the library that no simulation
+    sees to the reason.
+    """
+    found = entries_of({name: notebook for name, (notebook, _) in executed.items()})
+    every = {entry.key: entry for entries in found.values() for entry in entries}
+    seconds = {name: taken for name, (_, taken) in executed.items()}
+    sections = [_section(name, title_of(executed[name][0]), entries, every) for name, entries in found.items()]
+    table = _summary(found, seconds, counts or {})
+    unseen = [f"- `{name}`: {reason}" for name, reason in (not_simulated or {}).items()]
+    unseen = ["## Not simulated\n", NOT_SIMULATED, *unseen] if unseen else []
+    return "\n".join([HEAD, headlines(list(chosen), every), "## All claims\n", table, *sections, *unseen]) + "\n"

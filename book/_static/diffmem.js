@@ -1,9 +1,45 @@
 document.addEventListener("DOMContentLoaded", () => {
-  // A line of a claim that holds is marked, so that a reader who scrolls sees what was checked.
-  for (const pre of document.querySelectorAll(".cell_output .output pre")) {
-    if (pre.textContent.startsWith("PASS  ")) pre.closest(".output").classList.add("diffmem-claim");
-  }
-  // Panels side by side get a box of their own, in which they scroll on a phone instead of shrinking out of legibility.
+  depth();
+  openTarget();
+  addEventListener("hashchange", openTarget);
+  panels();
+  filters();
+});
+
+// Three depths of a chapter: Read as it was written, Follow with the algebra open, Run with everything open.
+function depth() {
+  const group = document.querySelector(".dm-depth");
+  if (!group) return;
+  const folds = [...document.querySelectorAll("article details")].map((fold) => [fold, fold.open]);
+  const open = {
+    read: (fold, first) => first,
+    follow: (fold, first) => fold.matches("[data-sympy]") || (first && !fold.closest(".dm-group[data-sympy]")),
+    run: () => true,
+  };
+  const show = (name) => folds.forEach(([fold, first]) => (fold.open = open[name](fold, first)));
+  // A browser may refuse memory to a page from disk.
+  let remembered = null;
+  try { remembered = localStorage.getItem("diffmem-depth"); } catch { /* first shown, then */ }
+  const name = remembered in open ? remembered : "read";
+  group.querySelector(`[value=${name}]`).checked = true;
+  if (name !== "read") show(name);
+  group.hidden = false;
+  group.addEventListener("change", (event) => {
+    show(event.target.value);
+    try { localStorage.setItem("diffmem-depth", event.target.value); } catch { /* for this page only */ }
+  });
+}
+
+// An address that names something folded opens what it is in.
+function openTarget() {
+  const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+  if (!target || !target.closest("article details")) return;
+  for (let fold = target.closest("details"); fold; fold = fold.parentElement.closest("details")) fold.open = true;
+  target.scrollIntoView();
+}
+
+// Panels side by side get a box of their own, in which they scroll on a phone instead of shrinking out of legibility.
+function panels() {
   for (const image of document.querySelectorAll(".cell_output img")) {
     const box = () => {
       const ratio = image.naturalWidth / image.naturalHeight;
@@ -16,4 +52,35 @@ document.addEventListener("DOMContentLoaded", () => {
     if (image.complete) box();
     else image.addEventListener("load", box, { once: true });
   }
-});
+}
+
+// The index of results by chapter, kind and badge: the choices are read off the entries.
+function filters() {
+  const entries = [...document.querySelectorAll("details.dm-entry")];
+  const head = document.querySelector("#all-claims h2");
+  if (!entries.length || !head) return;
+  const form = document.createElement("form");
+  form.className = "dm-filters";
+  const count = document.createElement("output");
+  const selects = ["chapter", "kind", "badge"].map((what) => {
+    const prefix = `dm-${what}-`;
+    const of = (entry) => [...entry.classList].find((name) => name.startsWith(prefix)).slice(prefix.length);
+    const label = document.createElement("label");
+    const select = document.createElement("select");
+    select.name = what;
+    for (const value of ["all", ...new Set(entries.map(of))]) select.add(new Option(value.replaceAll("-", " "), value));
+    label.append(`${what} `, select);
+    form.append(label);
+    return [select, of];
+  });
+  form.append(count);
+  const apply = () => {
+    for (const entry of entries) entry.hidden = selects.some(([s, of]) => s.value !== "all" && s.value !== of(entry));
+    for (const section of document.querySelectorAll("article section:has(> details.dm-entry)"))
+      section.hidden = !section.querySelector("details.dm-entry:not([hidden])");
+    count.value = `${entries.filter((entry) => !entry.hidden).length} of ${entries.length}`;
+  };
+  form.addEventListener("change", apply);
+  head.after(form);
+  apply();
+}
