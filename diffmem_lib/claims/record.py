@@ -187,7 +187,7 @@ def register(
     if function and kind == "implements":
         _implemented[function] = id
     _emit(record, plain, verdict.line)
-    what = f"{text or plain or tex}"
+    what = text or plain or tex
     if not verdict.accepted:
         raise ClaimRefused(f"claim {id!r} is refused ({what}): {verdict.reason}")
     if undetected:
@@ -199,7 +199,7 @@ def register(
 def _emit(record: Mapping[str, Any], plain: str, figures: str) -> None:
     """Print the line; inside a notebook as an output whose metadata carries the record."""
     mark = "✓" if record["verdict"] == "holds" else "✗"
-    sentence = record["text"] or plain or record["tex"]
+    sentence = ": ".join(filter(None, [record["text"], plain])) or record["tex"]
     line = f"{mark} {record['badge']}  {sentence}: {figures}"
     try:
         from IPython import get_ipython
@@ -213,7 +213,8 @@ def _emit(record: Mapping[str, Any], plain: str, figures: str) -> None:
     formula = f"${record['tex']}$" if record["tex"] else ""
     typeset_sentence = ": ".join(filter(None, [record["text"], formula]))
     # The span is where the book's pages hang the whole record; elsewhere it shows nothing.
-    marked = f'<span class="diffmem-claim" data-claim="{record["id"]}"></span>{mark} *{record["badge"]}* {typeset_sentence}: {figures}'
+    place = f'<span class="diffmem-claim" data-claim="{record["id"]}"></span>'
+    marked = f"{place}{mark} *{record['badge']}* {typeset_sentence}: {figures}"
     display({"text/plain": line, "text/markdown": marked}, raw=True, metadata={METADATA_KEY: dict(record)})
 
 
