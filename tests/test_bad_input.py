@@ -21,6 +21,7 @@ COVARIANCE = np.array([[2.0, 0.5], [0.5, 1.0]])
 LAW = data.Gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
 MIXED = data.MixedCumulant(8, cumulant_snr=3.0)
 DENOISER = simulation.EmpiricalDenoiser(POINTS)
+LEVELS = simulation.energy_levels(8, 5.0, 8.0, 2, levels=3)
 TANH = simulation.tanh_activation(1.0)
 
 # Ways to be wrong, by what is asked for.
@@ -61,8 +62,8 @@ SGD = {"activation": TANH, "alpha_bar": 0.5, "step": 0.1, "steps": 5, "replicas"
 BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas": COUNT, "batch": COUNT}
 
 #: Classes of what functions return, which nobody builds by hand.
-RESULTS = ["Activation", "AuditReport", "CoverageRisk", "ImageSet", "InformationDensity", "LabelAudit", "NeighbourGap"]
-RESULTS += ["LabelSurvey", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
+RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
+RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -134,6 +135,18 @@ CASES = {
         {"x": QUERIES, "alpha_bar": 0.5},
         {"x": tensors(QUERIES), "alpha_bar": NUMBER},
     ),
+    simulation.energy_levels: (
+        {"dim": 8, "log_n": 5.0, "square": 8.0, "draws": 2, "generator": None, "levels": 3},
+        {
+            "dim": COUNT,
+            "log_n": [*NUMBER, -1.0, 801.0],
+            "square": [*NUMBER, -1.0, 1e7, *tensors(torch.ones(2, dtype=torch.float64)), -torch.ones(2)],
+            "draws": COUNT,
+            "generator": [0, "cpu"],
+            "levels": COUNT,
+        },
+    ),
+    LEVELS.rest: ({"bandwidth": 1.0}, {"bandwidth": POSITIVE}),
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (

@@ -1,6 +1,7 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
+from .energy_levels import EnergyLevels, energy_levels
 from .linear import LinearDenoiser, fit_linear, sample_ddpm
 from .online_sgd import (
     Activation,
@@ -16,10 +17,12 @@ from .samplers import SamplerState, sample, sample_states
 __all__ = [
     "Activation",
     "EmpiricalDenoiser",
+    "EnergyLevels",
     "LinearDenoiser",
     "OverlapRuns",
     "Posterior",
     "SamplerState",
+    "energy_levels",
     "fit_linear",
     "hermite_activation",
     "log_odds",
