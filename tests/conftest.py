@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import random
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
+from visiting import FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRE_BROWSER = os.environ.get("REQUIRE_BROWSER") == "1"
@@ -37,11 +42,22 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
             terminalreporter.write_line(f"  {line}")
 
 
+def drawn(name: str) -> random.Random:
+    """Random choices that change with every commit, and only then; without a history, with the library and chapters."""
+    head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True)
+    if head.returncode == 0:
+        return random.Random(f"{name} {head.stdout.strip()}")
+    digest = hashlib.sha256()
+    for path in sorted([*(ROOT / "diffmem_lib").rglob("*.py"), *(ROOT / "chapters").glob("*.ipynb")]):
+        digest.update(path.read_bytes())
+    return random.Random(f"{name} {digest.hexdigest()}")
+
+
 @pytest.fixture(scope="session")
 def site() -> Path:
     """The folder of the built book, brought up to date; what is up to date is not built again."""
-    command = [sys.executable, str(ROOT / "book" / "build.py")]
-    built = subprocess.run(command, capture_output=True, text=True)
+    command = [sys.executable, "-m", "tools.build"]
+    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert built.returncode == 0, built.stdout + built.stderr
     return ROOT / "_build" / "html"
 
@@ -55,3 +71,12 @@ def chromium() -> str:
         message = "no Chromium found: install one or name it in CHROMIUM"
         pytest.fail(message) if REQUIRE_BROWSER else pytest.skip(message)
     return found
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """One Chromium for all tests; each visit has a context of its own."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
+        yield browser
+        browser.close()

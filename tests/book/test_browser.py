@@ -6,13 +6,9 @@ import threading
 
 import pytest
 from conftest import ROOT
-from playwright.sync_api import sync_playwright
+from visiting import Visit
 
 pytestmark = pytest.mark.browser
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-    "--disable-component-update --disable-sync"
-)
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
 PAGES = [
     *(f"chapters/{name}.html" for name in CHAPTERS),
@@ -20,38 +16,6 @@ PAGES = [
     "book/results.html",
 ]
 PHONE = {"width": 390, "height": 844}
-
-
-@pytest.fixture(scope="module")
-def browser(chromium):
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=FLAGS.split())
-        yield browser
-        browser.close()
-
-
-class Visit:
-    """An open page that remembers what went wrong on it."""
-
-    def __init__(self, browser, url, **options):
-        self.context = browser.new_context(offline=True, **options)
-        self.page = self.context.new_page()
-        self.errors, self.requests = [], []
-        self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
-        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
-        self.page.on("request", lambda r: self.requests.append(r.url))
-        self.page.goto(url)
-        # MathJax has rendered everything once its promise is kept.
-        self.page.evaluate("() => window.MathJax && MathJax.startup ? MathJax.startup.promise.then(() => null) : null")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.context.close()
-
-    def left_the_site(self):
-        return [url for url in self.requests if not url.startswith(("file:", "data:", "blob:"))]
 
 
 @pytest.mark.parametrize("name", PAGES)

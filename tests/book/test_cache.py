@@ -21,6 +21,7 @@ def copy(tmp_path):
     for name in ("_config.yml", "constraints.txt"):
         shutil.copy(ROOT / name, tmp_path)
     shutil.copytree(ROOT / "diffmem_lib", tmp_path / "diffmem_lib", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "tools", tmp_path / "tools", ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copytree(ROOT / "book", tmp_path / "book", ignore=shutil.ignore_patterns("__pycache__", "*.md", "api"))
     (tmp_path / "book" / "intro.md").write_text("# Toy\n")
     (tmp_path / "book" / "_toc.yml").write_text(TOC)
@@ -35,12 +36,16 @@ def write(copy, code):
     nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=kernel), copy / "chapters" / "toy.ipynb")
 
 
+def run(copy):
+    """Build the copy with its own library and tools."""
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
+    command = [sys.executable, "-m", "tools.build"]
+    return subprocess.run(command, cwd=copy, capture_output=True, text=True, env=environment)
+
+
 def build(copy):
     """Text of the chapter's page, and whether it was executed for it."""
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"}
-    result = subprocess.run(
-        [sys.executable, str(copy / "book" / "build.py")], capture_output=True, text=True, env=environment
-    )
+    result = run(copy)
     assert result.returncode == 0, result.stdout + result.stderr
     return (copy / "_build" / "html" / "chapters" / "toy.html").read_text(), "executing" in result.stdout
 
@@ -71,7 +76,7 @@ def test_a_refused_claim_stops_the_build_and_says_which(copy):
         "import sympy as sp\nfrom diffmem_lib.notebook import claims\nx = sp.Symbol('x')\n"
         "claims.identity('toy-claim', 'a wrong square', x**2, 2 * x**2, wrong={'cube': x**3})",
     )
-    result = subprocess.run([sys.executable, str(copy / "book" / "build.py")], capture_output=True, text=True)
+    result = run(copy)
     assert result.returncode == 1
     assert "claim 'toy-claim' is refused (a wrong square): off by 0.5 relative" in result.stderr
     assert "Traceback" not in result.stderr

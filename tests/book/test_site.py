@@ -9,7 +9,8 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from results import claims_of
+
+from tools.results import claims_of
 
 pytestmark = pytest.mark.book
 ADDRESS = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]

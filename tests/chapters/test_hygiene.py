@@ -7,8 +7,10 @@ import nbformat
 import pytest
 import yaml
 from conftest import ROOT
-from execute import all_chapters
-from results import METADATA_KEY, claims_of
+
+from tools import formulas, seeds
+from tools.execute import all_chapters
+from tools.results import METADATA_KEY, claims_of
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 COLAB = "diffmem[book] @ git+{address}"
@@ -94,6 +96,27 @@ def test_a_cell_that_names_a_figure_draws_one(path):
             assert any("image/png" in output.get("data", {}) for output in cell.outputs), cell.id
 
 
+def significant_digits(text):
+    """The most digits, from the first one that is not zero, of the numbers in a text."""
+    return max((len(re.sub(r"\D", "", number).lstrip("0")) for number in re.findall(r"\d[\d.]*", text)), default=0)
+
+
+def test_glued_numbers_are_the_same_on_every_machine(path):
+    """Rounded, by the library's own `notebook.glue`; what it glues is compared with a fresh run."""
+    for cell in code_cells(path):
+        assert "myst_nb" not in cell.source, cell.id
+        for output in cell.outputs:
+            if "scrapbook" in output.get("metadata", {}):
+                for text in output.data.values():
+                    assert significant_digits(text) <= 6, (cell.id, text)
+
+
+def test_printed_formulas_are_those_that_were_checked(path):
+    notebook = read(path)
+    assert formulas.differences(notebook, notebook) == []
+    assert formulas.unmarked(notebook) == []
+
+
 def test_is_small(path):
     assert path.stat().st_size < 400_000
 
@@ -127,8 +150,9 @@ def test_is_in_the_table_of_contents(path):
 
 
 def test_its_claims_are_those_that_were_run_at_other_seeds(path):
-    """The page of seeds is written by a long command: a chapter with claims that it does not know needs another run."""
-    row = re.search(rf"chapters/{path.name}\) \| (\d+) \|(.+)", (ROOT / "book" / "seeds.md").read_text())
-    assert row is not None, "run make seeds"
-    assert int(row[1]) == len(claims_of(read(path))), "run make seeds"
-    assert set(re.findall(r"[^|]+", row[2])) == {f" {row[1]} hold "}
+    """Other seeds are run by a long command: a chapter with claims that it does not know needs another run."""
+    record = seeds.noted(path)
+    assert record is not None, f"run python -m tools.seeds {path.stem}"
+    assert record["claims"] == sorted(c["id"] for c in claims_of(read(path))), f"run python -m tools.seeds {path.stem}"
+    assert len(record["refused"]) >= 3
+    assert not any(record["refused"].values())

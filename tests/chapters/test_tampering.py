@@ -1,21 +1,20 @@
 """A stored result that was tampered with, and a formula with an error in it, are refused."""
 
-import datetime
 import json
 import os
-import random
 import re
 import subprocess
 import sys
 
-import mutants
 import nbformat
 import pytest
-from conftest import ROOT
-from execute import CHAPTERS
+from conftest import ROOT, drawn
+
+from tools import mutants
+from tools.execute import CHAPTERS
 
 FIRST = CHAPTERS / "perfect_denoiser.ipynb"
-#: The parts of the book; from each, one mutant is drawn a day.
+#: The parts of the book; from each, one mutant is drawn by the commit.
 PARTS = {
     "foundations": ["posterior"],
     "memorization": ["kde", "regimes", "coverage"],
@@ -70,10 +69,10 @@ def test_a_tampered_output_is_refused(small_chapter):
 
 @pytest.mark.parametrize("part", PARTS)
 def test_a_mutant_drawn_at_random_is_refused(part):
-    """One error a day in each part of the book; `make mutants` tries them all."""
-    rng = random.Random(f"{part} {datetime.date.today()}")
-    drawn = rng.choice([m for name in PARTS[part] for m in mutants.mutants_of(mutants.THEORY / f"{name}.py")])
-    assert mutants.caught(drawn), f"survives: {drawn}"
+    """One error a commit in each part of the book; `make mutants` tries them all."""
+    found = [m for name in PARTS[part] for m in mutants.mutants_of(mutants.THEORY / f"{name}.py")]
+    mutant = drawn(part).choice(found)
+    assert mutants.caught(mutant), f"survives: {mutant}"
 
 
 def test_every_module_of_theory_belongs_to_a_part_and_has_a_chapter():
@@ -123,3 +122,27 @@ def test_formulas_are_found_and_checks_left_alone(tmp_path):
         "return -x ** 2 + n * 3",
         "return -x ** 2 + n / 6",
     ]
+
+
+DERIVATION = {
+    "checked": (
+        "import sympy as sp\nfrom diffmem_lib import claims\n"
+        "x = sp.Symbol('x', real=True)\nown = claims.by(claims.OWN, domain={x: (1, 3)})\nslope = sp.diff(x**3, x)"
+    ),
+    "claim": "own.equal('slope', slope, '3*x**2', name='f')\nunseen = 5 * x",
+}
+
+
+def test_a_line_of_a_derivation_that_no_claim_checks_survives(tmp_path):
+    path = tmp_path / "toy.ipynb"
+    cells = [
+        nbformat.v4.new_code_cell(code, id=name, metadata={"tags": ["sympy"]}) for name, code in DERIVATION.items()
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    refused = {str(mutant): mutants.refused_alone(mutant) for mutant in mutants.derivation_mutants(path)}
+    assert refused == {
+        "toy, checked, line 5: x ** 3 → x * 3": True,
+        "toy, checked, line 5: 3 → 6": True,
+        "toy, claim, line 2: 5 * x → 5 / x": False,
+        "toy, claim, line 2: 5 → 10": False,
+    }

@@ -69,7 +69,7 @@ def test_one_line_without_dollars():
 def test_left_hand_side_and_overrides():
     formula = printing.read("(1 - ab)/2", names=NAMES, name=r"\mathrm{KL}_n(r)", tex={alpha_bar: r"\bar\alpha_t"})
     assert formula.tex == r"\mathrm{KL}_n(r) = \frac{1 - \bar\alpha_t}{2}"
-    assert formula.plain == "KL_n(r) = (1 - ab)/2"
+    assert formula.plain == r"$\mathrm{KL}_n(r)$ = (1 - ab)/2"
 
 
 def test_names_are_looked_up():

@@ -6,10 +6,10 @@ import sys
 import nbformat
 import pytest
 from docutils.core import publish_string
-from execute import execute
 from myst_nb.docutils_ import Parser
 
 from diffmem_lib import notebook
+from tools.execute import execute
 
 CHAPTER = """\
 from diffmem_lib import notebook

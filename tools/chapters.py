@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -11,8 +10,7 @@ from sphinx.config import Config
 from sphinx.environment import BuildEnvironment
 from sphinx.errors import SphinxError
 
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
-from build import ROOT, ChaptersFailed, run_chapters, site_key
+from tools.build import ROOT, ChaptersFailed, run_chapters, site_key
 
 KEY_FILE = "site-key"
 # Kernels that MyST-NB starts itself find the library of this checkout, too.

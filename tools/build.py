@@ -1,6 +1,6 @@
 """Execute the chapters through a cache, generate the page of results from what they claimed, then build the HTML book.
 
-    python book/build.py
+    python -m tools.build
 
 MyST-NB reads the executed notebooks from the same cache, which knows a notebook by its code alone; here it is also
 keyed on the library's content, so that a change in ``diffmem_lib`` is never hidden behind an old result.
@@ -19,14 +19,17 @@ from pathlib import Path
 
 import nbformat
 import yaml
-from execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
-from results import results_page
+
+from tools import formulas, seeds
+from tools.execute import CHAPTERS, PROBE, ROOT, TOC, ChapterFailed, all_chapters, execute
+from tools.results import results_page
 
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
+SEEDS = ROOT / "book" / "seeds.md"
 HEADLINES = ROOT / "book" / "headlines.yml"
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -45,12 +48,14 @@ def _hash(paths: list[Path]) -> str:
 def library_key() -> str:
     """What identifies everything but its own code that a chapter's outputs depend on."""
     sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
+    sources.append(ROOT / "tools" / "probe.py")  # from which claims know on what they rest
     return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
 
 
 def site_key() -> str:
     """What identifies everything but their own sources that the pages depend on: also style, scripts and extensions."""
-    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *(ROOT / "book" / "_ext").glob("*.py")])
+    makers = [*(ROOT / "book" / "_ext").glob("*.py"), *(ROOT / "tools").glob("*.py")]
+    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *makers])
 
 
 def open_cache(path: Path = CACHE) -> JupyterCacheAbstract:
@@ -75,7 +80,7 @@ def cached(cache: JupyterCacheAbstract, path: Path) -> tuple[nbformat.NotebookNo
 def _timed(path: Path) -> tuple[nbformat.NotebookNode, float]:
     start = time.perf_counter()
     # One thread a kernel: the chapters already fill the cores.
-    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
+    return execute(path, before=PROBE, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
 
 
 def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
@@ -98,6 +103,16 @@ def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
         raise ChaptersFailed("\n".join(failures))
 
 
+def check_formulas(chapters: dict[Path, tuple[nbformat.NotebookNode, nbformat.NotebookNode]]) -> None:
+    """Refuse formulas of the text that are not what a claim checked: path → (chapter, its executed copy)."""
+    lines = []
+    for path, (notebook, executed) in chapters.items():
+        faults = formulas.differences(notebook, executed) + formulas.unmarked(executed)
+        lines += [f"{path.stem}, {fault}" for fault in faults]
+    if lines:
+        raise ChaptersFailed("\n".join(lines))
+
+
 def run_chapters() -> None:
     """Bring the cache up to date and write the page of results from it."""
     cache = open_cache()
@@ -106,10 +121,14 @@ def run_chapters() -> None:
     if missing:
         print(f"executing {len(missing)} of {len(chapters)} chapters", flush=True)
         execute_missing(cache, missing)
+    executed = {path: cached(cache, path) for path in chapters}
+    check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
     chosen = yaml.safe_load(HEADLINES.read_text())
-    page = results_page({path.stem: cached(cache, path) for path in chapters}, chosen=chosen)
-    if not RESULTS.is_file() or RESULTS.read_text() != page:
-        RESULTS.write_text(page)
+    counts = {path.stem: formulas.counts(notebook) for path, (notebook, _) in executed.items()}
+    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen, counts=counts)
+    for file, text in ((RESULTS, page), (SEEDS, seeds.page(chapters))):
+        if not file.is_file() or file.read_text() != text:
+            file.write_text(text)
 
 
 def main() -> int:
@@ -119,7 +138,8 @@ def main() -> int:
         print(f"error: the book is not built, since it does not hold:\n{error}", file=sys.stderr)
         return 1
     options = ["build", str(ROOT), "--toc", str(TOC), "-W", "-n", "--keep-going", "-q"]
-    status = subprocess.run([sys.executable, "-c", JUPYTER_BOOK, *options], stdout=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", JUPYTER_BOOK, *options]
+    status = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
     if status.returncode:
         print(status.stdout, file=sys.stderr)
         return status.returncode

@@ -1,6 +1,6 @@
 """Execute chapters and write them back, as they are committed: outputs stored, ids and metadata stable, no timings.
 
-python book/execute.py [chapter ...]        default: every chapter of the book
+python -m tools.execute [chapter ...]        default: every chapter of the book
 """
 
 from __future__ import annotations
@@ -11,14 +11,19 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
+from tools import formulas
+
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 TOC = ROOT / "book" / "_toc.yml"
+#: Run ahead of a chapter, lets its claims know which functions of theory they rest on.
+PROBE = "from tools import probe\nprobe.install()\ndel probe"
 
 
 class ChapterFailed(Exception):
@@ -37,22 +42,33 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
 
 
 def execute(
-    path: Path, *, timeout: int = 600, allow_errors: bool = False, environment: dict[str, str] | None = None
+    path: Path,
+    *,
+    timeout: int = 600,
+    environment: dict[str, str] | None = None,
+    before: str = "",
+    after: str = "",
+    **options: Any,
 ) -> nbformat.NotebookNode:
     """Run a notebook from its own folder with a fresh kernel; raises ``ChapterFailed`` if it does not come to its end.
 
-    ``environment`` is added to the kernel's environment variables.
+    ``environment`` is added to the kernel's environment variables, ``options`` are the client's. The code ``before`` is
+    run ahead of the first cell and leaves no trace, the code ``after`` is a cell more at the end.
     """
     notebook = nbformat.read(path, as_version=4)
+    if after:
+        notebook.cells.append(nbformat.v4.new_code_cell(after, id="after"))
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
-        allow_errors=allow_errors,
+        on_notebook_start=lambda **_: _run_silently(client, before),
         record_timing=False,
+        coalesce_streams=True,  # where a stream is cut is a matter of time
         resources={"metadata": {"path": str(path.parent)}},
         # Kernels log to the terminal; their warnings (that local connections are not encrypted) help no reader.
         extra_arguments=["--log-level=ERROR"],
+        **options,
     )
     variables = os.environ | (environment or {})
     # The library of this checkout, installed or not, unless the caller puts another one before it.
@@ -66,6 +82,14 @@ def execute(
     except DeadKernelError:
         raise ChapterFailed("the kernel died") from None
     return notebook
+
+
+async def _run_silently(client: NotebookClient, code: str) -> None:
+    """Run code in the kernel without output or a number of its own."""
+    if code:
+        reply = await client.kc.execute_interactive(code, silent=True, store_history=False, output_hook=lambda _: None)
+        if reply["content"]["status"] != "ok":
+            raise ChapterFailed(f"{reply['content']['ename']}: {reply['content']['evalue']}")
 
 
 def all_chapters() -> list[Path]:
@@ -83,7 +107,9 @@ def chapter_path(name: str) -> Path:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Execute chapters in place, as they are committed.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.execute", description="Execute chapters in place, as they are committed."
+    )
     parser.add_argument("chapters", nargs="*", help="names, such as perfect_denoiser (default: all)")
     names = parser.parse_args().chapters
     paths = [chapter_path(name) for name in names] or all_chapters()
@@ -91,11 +117,12 @@ def main() -> int:
         print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
         start = time.perf_counter()
         try:
-            notebook = execute(path)
+            notebook = execute(path, before=PROBE)
         except ChapterFailed as error:
             print(f"failed\n  {error}")
             return 1
         strip_volatile(notebook)
+        formulas.write(notebook)
         nbformat.write(notebook, path)
         print(f"{time.perf_counter() - start:.1f} s")
     return 0
