@@ -73,10 +73,11 @@ def log_odds(denoiser: EmpiricalDenoiser, index: Tensor, y: Tensor, sigma: float
     ValueError
         If ``y`` or ``sigma`` do not suit the denoiser, or ``index`` is not one integer per query.
     """
-    if index.shape != y.shape[:1] or index.dtype != torch.int64:
-        raise ValueError(f"index must be {len(y)} integers, got {index.dtype} of shape {tuple(index.shape)}")
-    n, dim = denoiser.training.shape
+    n, dim = _tensors.floating(denoiser.training, "training", shape=("n", "d")).shape
     _checks.integer(n, "number of training points", low=2)
+    y, sigma = _tensors.floating(y, "y", shape=("m", dim)), _tensors.noise_level(sigma)
+    if index.shape != y.shape[:1] or index.dtype != torch.int64 or int(index.min()) < 0 or int(index.max()) >= n:
+        raise ValueError(f"index must be {len(y)} integers from 0 to {n - 1}, got {index.dtype} {tuple(index.shape)}")
     total = denoiser.log_density(y, sigma) + math.log(n) + dim / 2 * math.log(2 * math.pi) + dim * math.log(sigma)
     own = -(y - denoiser.training[index]).to(torch.float64).square().sum(1) / (2 * sigma**2)
     return own - total - torch.log(-torch.expm1((own - total).clamp(max=-1e-10)))

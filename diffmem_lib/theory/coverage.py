@@ -1,6 +1,7 @@
 """Local coverage: which training points attract, at which noise, and how sharply.
 
-All of it is about the exact empirical score. Derived in *Local coverage* (chapters/local_coverage.ipynb).
+All of it is about the exact empirical score. Derived in *Local coverage* (chapters/local_coverage.ipynb) and
+*How sharp is the transition?* (chapters/sharp_transition.ipynb).
 """
 
 from __future__ import annotations
@@ -129,7 +130,7 @@ def information_density(eigenvalues: Any, sigma: float) -> InformationDensity:
 
     Notes
     -----
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     snr = _log_snr(_checks.eigenvalue_array(eigenvalues), _checks.number(sigma, "sigma", low=0, low_open=True))
     return InformationDensity(float(0.5 * np.logaddexp(0.0, snr).sum()), float(expit(snr).sum()))
@@ -308,7 +309,7 @@ def memorized_probability(n: float, dim: int, sigma: Any, scale: float = 1.0) ->
     Notes
     -----
     An asymptotic law: within .04 of simulation from d = 8 on, for n in the hundreds or more.
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     log_n, dim = _log_size(n), _checks.integer(dim, "dim", low=1)
     scale, sigma = _checks.number(scale, "scale", low=0, low_open=True), _positive(sigma, "sigma")
@@ -319,7 +320,7 @@ def memorized_probability(n: float, dim: int, sigma: Any, scale: float = 1.0) ->
 def spectrum_memorized_probability(eigenvalues: Any, n: float, sigma: float) -> float:
     """:func:`memorized_probability` for N(0, Σ), given the eigenvalues of Σ (non-negative, not all zero).
 
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
 
     Raises
     ------
@@ -390,7 +391,7 @@ def shell_critical_alpha(radius: float, sigma: float) -> float:
 
     Notes
     -----
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     radius = _checks.number(radius, "radius", low=0, high=1e100)
     sigma = _checks.number(sigma, "sigma", low=1e-100, high=1e100)
