@@ -146,6 +146,18 @@ CASES = {
             "levels": COUNT,
         },
     ),
+    simulation.noised_points: (
+        {"training": POINTS, "sigma": 1.0, "m": 3},
+        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT},
+    ),
+    simulation.log_odds: (
+        {"denoiser": DENOISER, "index": torch.arange(2), "y": QUERIES, "sigma": 1.0},
+        {
+            "index": [torch.arange(3), torch.zeros(2), torch.tensor([0, 4]), torch.tensor([0, -1])],
+            "y": tensors(QUERIES),
+            "sigma": POSITIVE,
+        },
+    ),
     **{
         method: ({"bandwidth": 1.0}, {"bandwidth": [math.nan, math.inf, 0.0, -1.0, None, "x"]})
         for method in (LEVELS.rest, LEVELS.expected)

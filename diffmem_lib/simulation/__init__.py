@@ -11,6 +11,7 @@ from .online_sgd import (
     spherical_sgd,
     tanh_activation,
 )
+from .ownership import log_odds, noised_points
 from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 
@@ -26,6 +27,8 @@ __all__ = [
     "fit_linear",
     "gaussian_divergences",
     "hermite_activation",
+    "log_odds",
+    "noised_points",
     "neuron_loss_change",
     "reduced_chain",
     "sample",
