@@ -4,7 +4,7 @@
 # Another build of torch, or any option of pip:  make book PIP_FLAGS='--index-url …'
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab serve clean chapters benchmark seeds mutants portable
+.PHONY: help book test lint lab serve clean chapters benchmark seeds mutants portable hands
 SHELL := /bin/sh
 
 BASE_PYTHON ?= python3
@@ -58,14 +58,18 @@ chapters: $(call environment,book) ## execute the chapters in place, as they are
 benchmark: $(call environment,benchmark) ## measure speed against named alternatives
 	$(PYTHON) -m benchmarks
 
-seeds: $(call environment,book) ## run every chapter at three other seeds and write book/seeds.md
+seeds: $(call environment,book) ## run every chapter at three other seeds and note the verdicts
 	$(PYTHON) -m tools.seeds
 
-mutants: $(call environment,test) ## plant an error in every formula, one at a time, and see its chapter refuse it
+mutants: $(call environment,test) ## plant an error in every formula and every line of a derivation, and see a claim refuse it
 	$(PYTHON) -m tools.mutants
+	$(PYTHON) -m tools.mutants --derivations
 
 portable: $(call environment,test) ## run the chapters as another machine would and compare what they say
 	$(PYTHON) -m tools.portable
 
+hands: $(call environment,test) ## make each value of the theory wrong, one at a time, and see a simulation refuse it
+	$(PYTHON) -m tools.hands
+
 clean: ## remove what was built (the environment stays: delete .venv yourself)
-	rm -rf _build book/results.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf _build book/results.md book/seeds.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -146,7 +146,22 @@ CASES = {
             "levels": COUNT,
         },
     ),
-    LEVELS.rest: ({"bandwidth": 1.0}, {"bandwidth": POSITIVE}),
+    simulation.noised_points: (
+        {"training": POINTS, "sigma": 1.0, "m": 3},
+        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT},
+    ),
+    simulation.log_odds: (
+        {"denoiser": DENOISER, "index": torch.arange(2), "y": QUERIES, "sigma": 1.0},
+        {
+            "index": [torch.arange(3), torch.zeros(2), torch.tensor([0, 4]), torch.tensor([0, -1])],
+            "y": tensors(QUERIES),
+            "sigma": POSITIVE,
+        },
+    ),
+    **{
+        method: ({"bandwidth": 1.0}, {"bandwidth": [math.nan, math.inf, 0.0, -1.0, None, "x"]})
+        for method in (LEVELS.rest, LEVELS.expected)
+    },
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (
@@ -154,6 +169,10 @@ CASES = {
         {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
     ),
     simulation.sample_ddpm: (
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS, "step_variance": "beta"},
+        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17], "step_variance": WORD},
+    ),
+    simulation.sample_flow: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
         {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
     ),
@@ -270,6 +289,10 @@ CASES = {
         {"activation": np.tanh, "alpha_bar": 0.5, "cumulants": {4: -2.0}, "order": 4},
         {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "cumulants": [{4: math.nan}, None], "order": [-1, 1.5, None]},
     ),
+    hermite.mixture_loss: (
+        {"activation": np.tanh, "alpha_bar": 0.5, "weights": [1.0], "means": [0.0], "variances": [1.0]},
+        {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "weights": [[0.5], [math.nan], None]},
+    ),
     kde.clt_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.condensation_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.optimal_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
@@ -302,8 +325,13 @@ CASES = {
         {"covariance": MATRIX, "alpha_bar": [*NUMBER, -1.0, 2.0]},
     ),
     linear.sampled_variances: (
-        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0},
-        {"eigenvalues": SPECTRUM, "betas": [*VECTOR, [1.5], [-0.5]], "ridge": [*NUMBER, -1.0]},
+        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0, "step_variance": "beta"},
+        {
+            "eigenvalues": SPECTRUM,
+            "betas": [*VECTOR, [1.5], [-0.5]],
+            "ridge": [*NUMBER, -1.0],
+            "step_variance": WORD,
+        },
     ),
     linear.test_loss: (
         {

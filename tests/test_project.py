@@ -88,5 +88,5 @@ def test_no_file_is_large():
 
 def test_make_alone_lists_the_commands():
     listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True).stdout
-    for command in ("book", "test", "lab", "serve", "clean", "benchmark", "seeds", "mutants", "portable"):
+    for command in ("book", "test", "lab", "serve", "clean", "benchmark", "seeds", "mutants", "portable", "hands"):
         assert f"make {command} " in listing

@@ -22,13 +22,14 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
-from tools import formulas
-from tools.execute import CHAPTERS, ROOT, TOC, ChapterFailed, all_chapters, execute
+from tools import formulas, seeds
+from tools.execute import CHAPTERS, PROBE, ROOT, TOC, ChapterFailed, all_chapters, execute
 from tools.results import results_page
 
 BUILD = ROOT / "_build"
 CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
+SEEDS = ROOT / "book" / "seeds.md"
 HEADLINES = ROOT / "book" / "headlines.yml"
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
@@ -47,12 +48,14 @@ def _hash(paths: list[Path]) -> str:
 def library_key() -> str:
     """What identifies everything but its own code that a chapter's outputs depend on."""
     sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
+    sources.append(ROOT / "tools" / "probe.py")  # from which claims know on what they rest
     return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
 
 
 def site_key() -> str:
     """What identifies everything but their own sources that the pages depend on: also style, scripts and extensions."""
-    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *(ROOT / "book" / "_ext").glob("*.py")])
+    makers = [*(ROOT / "book" / "_ext").glob("*.py"), *(ROOT / "tools").glob("*.py")]
+    return library_key() + _hash([*(ROOT / "book" / "_static").glob("*"), *makers])
 
 
 def open_cache(path: Path = CACHE) -> JupyterCacheAbstract:
@@ -77,7 +80,7 @@ def cached(cache: JupyterCacheAbstract, path: Path) -> tuple[nbformat.NotebookNo
 def _timed(path: Path) -> tuple[nbformat.NotebookNode, float]:
     start = time.perf_counter()
     # One thread a kernel: the chapters already fill the cores.
-    return execute(path, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
+    return execute(path, before=PROBE, environment={"OMP_NUM_THREADS": "1"}), time.perf_counter() - start
 
 
 def execute_missing(cache: JupyterCacheAbstract, paths: list[Path]) -> None:
@@ -121,9 +124,11 @@ def run_chapters() -> None:
     executed = {path: cached(cache, path) for path in chapters}
     check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
     chosen = yaml.safe_load(HEADLINES.read_text())
-    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen)
-    if not RESULTS.is_file() or RESULTS.read_text() != page:
-        RESULTS.write_text(page)
+    counts = {path.stem: formulas.counts(notebook) for path, (notebook, _) in executed.items()}
+    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen, counts=counts)
+    for file, text in ((RESULTS, page), (SEEDS, seeds.page(chapters))):
+        if not file.is_file() or file.read_text() != text:
+            file.write_text(text)
 
 
 def main() -> int:

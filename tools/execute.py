@@ -11,16 +11,23 @@ import re
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from tools import formulas
+from tools.results import claims_json, claims_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 TOC = ROOT / "book" / "_toc.yml"
+CLAIMS = ROOT / "diffmem_lib" / "claims" / "claims.json"
+#: Every id that was ever published: addresses of claims are permanent.
+IDS = ROOT / "book" / "claim_ids.txt"
+#: Run ahead of a chapter, lets its claims know which functions of theory they rest on.
+PROBE = "from tools import probe\nprobe.install()\ndel probe"
 
 
 class ChapterFailed(Exception):
@@ -39,23 +46,33 @@ def strip_volatile(notebook: nbformat.NotebookNode) -> None:
 
 
 def execute(
-    path: Path, *, timeout: int = 600, allow_errors: bool = False, environment: dict[str, str] | None = None
+    path: Path,
+    *,
+    timeout: int = 600,
+    environment: dict[str, str] | None = None,
+    before: str = "",
+    after: str = "",
+    **options: Any,
 ) -> nbformat.NotebookNode:
     """Run a notebook from its own folder with a fresh kernel; raises ``ChapterFailed`` if it does not come to its end.
 
-    ``environment`` is added to the kernel's environment variables.
+    ``environment`` is added to the kernel's environment variables, ``options`` are the client's. The code ``before`` is
+    run ahead of the first cell and leaves no trace, the code ``after`` is a cell more at the end.
     """
     notebook = nbformat.read(path, as_version=4)
+    if after:
+        notebook.cells.append(nbformat.v4.new_code_cell(after, id="after"))
     client = NotebookClient(
         notebook,
         timeout=timeout,
         kernel_name="python3",
-        allow_errors=allow_errors,
+        on_notebook_start=lambda **_: _run_silently(client, before),
         record_timing=False,
         coalesce_streams=True,  # where a stream is cut is a matter of time
         resources={"metadata": {"path": str(path.parent)}},
         # Kernels log to the terminal; their warnings (that local connections are not encrypted) help no reader.
         extra_arguments=["--log-level=ERROR"],
+        **options,
     )
     variables = os.environ | (environment or {})
     # The library of this checkout, installed or not, unless the caller puts another one before it.
@@ -69,6 +86,14 @@ def execute(
     except DeadKernelError:
         raise ChapterFailed("the kernel died") from None
     return notebook
+
+
+async def _run_silently(client: NotebookClient, code: str) -> None:
+    """Run code in the kernel without output or a number of its own."""
+    if code:
+        reply = await client.kc.execute_interactive(code, silent=True, store_history=False, output_hook=lambda _: None)
+        if reply["content"]["status"] != "ok":
+            raise ChapterFailed(f"{reply['content']['ename']}: {reply['content']['evalue']}")
 
 
 def all_chapters() -> list[Path]:
@@ -85,6 +110,14 @@ def chapter_path(name: str) -> Path:
     return path
 
 
+def publish(notebooks: dict[str, nbformat.NotebookNode]) -> None:
+    """Write all claims to the library's claims.json, and add new ones to the list of ids that may be cited."""
+    CLAIMS.write_text(claims_json(notebooks), encoding="utf-8")
+    known = IDS.read_text(encoding="utf-8").split() if IDS.is_file() else []
+    found = [f"{name}/{claim['id']}" for name, notebook in notebooks.items() for claim in claims_of(notebook)]
+    IDS.write_text("\n".join(sorted({*known, *found})) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.execute", description="Execute chapters in place, as they are committed."
@@ -96,7 +129,7 @@ def main() -> int:
         print(f"[{number}/{len(paths)}] {path.stem} ", end="", flush=True)
         start = time.perf_counter()
         try:
-            notebook = execute(path)
+            notebook = execute(path, before=PROBE)
         except ChapterFailed as error:
             print(f"failed\n  {error}")
             return 1
@@ -104,6 +137,7 @@ def main() -> int:
         formulas.write(notebook)
         nbformat.write(notebook, path)
         print(f"{time.perf_counter() - start:.1f} s")
+    publish({path.stem: nbformat.read(path, as_version=4) for path in all_chapters()})
     return 0
 
 

@@ -1,9 +1,12 @@
 """Plant an error in every formula of `theory`, one at a time, and see the chapter that derives it refuse.
 
     python -m tools.mutants [module ...] [--list]
+    python -m tools.mutants --derivations [chapter ...] [--list]
 
 A mutant exchanges + and −, × and ÷, drops a sign or a power, or doubles a constant. Lines that check arguments or raise
 are left alone, and so are lines that end in `# numerics`: they say how a number is found, not which.
+With ``--derivations`` the same is done to the lines of a chapter's derivations, the cells tagged sympy, run alone: a
+mutant that all their claims survive means that nothing checks the line.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ import copy
 import os
 import re
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -23,7 +27,8 @@ from pathlib import Path
 
 import nbformat
 
-from tools.execute import CHAPTERS, ROOT, ChapterFailed, execute
+from tools.derivations import cells_of, run_alone
+from tools.execute import CHAPTERS, ROOT, ChapterFailed, all_chapters, chapter_path, execute
 
 THEORY = ROOT / "diffmem_lib" / "theory"
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
@@ -40,6 +45,20 @@ class Mutant:
 
     def __str__(self) -> str:
         return f"{self.path.relative_to(ROOT)}:{self.line}: {self.change}"
+
+
+@dataclass(frozen=True)
+class DerivationMutant:
+    """The derivations of a chapter with one error in them: the sources of all its cells tagged sympy."""
+
+    path: Path
+    cell: str
+    line: int
+    change: str
+    cells: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.path.stem}, {self.cell}, line {self.line}: {self.change}"
 
 
 def _mutation(node: ast.AST) -> ast.expr | None:
@@ -96,12 +115,44 @@ class _Formulas(ast.NodeVisitor):
         super().generic_visit(node)
 
 
+class _Derivation(_Formulas):
+    """Collects the nodes of a derivation: of a claim only what was derived, nothing of what declares or displays."""
+
+    CLAIMS = frozenset(("agreement", "equal", "exceeds", "exponent", "implements", "values"))
+    DECLARE = frozenset(("Function", "Symbol", "by", "display", "range", "show", "symbols"))
+
+    def __init__(self, skipped_lines: set[int]) -> None:
+        super().__init__(skipped_lines)
+        self.inside = True
+
+    def visit_Call(self, node: ast.Call) -> None:
+        name = ast.unparse(node.func).rpartition(".")[2]
+        if name == "equal":
+            self.visit(node.args[1])
+        elif name not in self.CLAIMS | self.DECLARE:
+            super().visit_Call(node)
+
+
 def mutants_of(path: Path) -> Iterator[Mutant]:
     """Every mutant of a module, in the order of its lines."""
     text = path.read_text()
+    for line, change, source in _mutations(text, _Formulas):
+        yield Mutant(path, line, change, source)
+
+
+def derivation_mutants(chapter: Path) -> Iterator[DerivationMutant]:
+    """Every mutant of a chapter's derivations, in the order of the cells."""
+    cells = cells_of(chapter)
+    for cell, text in cells.items():
+        for line, change, source in _mutations(text, _Derivation):
+            yield DerivationMutant(chapter, cell, line, change, tuple((cells | {cell: source}).values()))
+
+
+def _mutations(text: str, visitor: type[_Formulas]) -> Iterator[tuple[int, str, str]]:
+    """Line, change and source of each mutant of a piece of code."""
     tree = ast.parse(text)
     skipped = {number for number, line in enumerate(text.splitlines(), 1) if line.rstrip().endswith("# numerics")}
-    formulas = _Formulas(skipped)
+    formulas = visitor(skipped)
     formulas.visit(tree)
     order = {id(node): position for position, node in enumerate(ast.walk(tree))}
     for node in sorted(formulas.nodes, key=lambda n: (n.lineno, n.col_offset)):
@@ -114,7 +165,7 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
                 return wrong if n is target else self.generic_visit(n)
 
         source = ast.unparse(ast.fix_missing_locations(Replace().visit(mutated)))
-        yield Mutant(path, node.lineno, f"{ast.unparse(node)} → {ast.unparse(wrong)}", source)
+        yield node.lineno, f"{ast.unparse(node)} → {ast.unparse(wrong)}", source
 
 
 def _imported(code: str) -> set[str]:
@@ -166,6 +217,34 @@ def caught(mutant: Mutant) -> str | None:
     return None
 
 
+def refused_alone(mutant: DerivationMutant) -> bool:
+    """Whether the derivations of a mutant do not come to their end; what takes too long has not, either."""
+    try:
+        return run_alone(mutant.cells, timeout=300).returncode != 0
+    except subprocess.TimeoutExpired:
+        return True
+
+
+def try_derivations(chapters: list[Path], only_list: bool) -> int:
+    """Report the mutants of derivations that all claims survive; 1 if there are any."""
+    mutants = [mutant for chapter in chapters for mutant in derivation_mutants(chapter)]
+    if only_list:
+        print("\n".join(map(str, mutants)))
+        return 0
+    for chapter in chapters:
+        alone = run_alone(list(cells_of(chapter).values()))
+        if alone.returncode:  # it would refuse every mutant too
+            print(f"the derivations of {chapter.stem} do not run alone:\n{alone.stderr}", file=sys.stderr)
+            return 1
+    survivors = 0
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for number, (mutant, refused) in enumerate(zip(mutants, pool.map(refused_alone, mutants), strict=True), 1):
+            survivors += not refused
+            print(f"[{number}/{len(mutants)}] {'refused ' if refused else 'SURVIVES'} {mutant}", flush=True)
+    print(f"{len(mutants) - survivors} of {len(mutants)} mutants of derivations were refused")
+    return 1 if survivors else 0
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.mutants", description="Plant an error in every formula and see its chapter refuse it."
@@ -173,7 +252,11 @@ def main() -> int:
     known = sorted(p.stem for p in THEORY.glob("*.py") if p.stem != "__init__")
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
+    parser.add_argument("--derivations", action="store_true", help="of chapters: in their cells tagged sympy")
     arguments = parser.parse_args()
+    if arguments.derivations:
+        paths = [chapter_path(name) for name in arguments.modules] or all_chapters()
+        return try_derivations(paths, arguments.list)
     unknown = set(arguments.modules) - set(known)
     if unknown:
         parser.error(f"no module {', '.join(sorted(unknown))} in theory; there are: {', '.join(known)}")

@@ -14,6 +14,8 @@ import nbformat
 METADATA_KEY = "diffmem_claim"
 SCHEMA_VERSION = 1
 BADGES = ("algebra", "library", "data", "stored")
+#: Badges of claims that no simulation is asked about.
+EXACT = BADGES[:2]
 #: Kinds of the older form of claims, by their badge; every other kind of theirs is measured.
 OLDER = {"identity": "algebra", "implementation": "library"}
 HEAD = """\
@@ -112,20 +114,10 @@ def title_of(notebook: nbformat.NotebookNode) -> str:
     return next(line[2:].strip() for line in text.splitlines() if line.startswith("# "))
 
 
-def is_converted(notebook: nbformat.NotebookNode) -> bool:
-    """Whether a chapter has claims, all of them in the form that has a badge."""
-    claims = claims_of(notebook)
-    return bool(claims) and all("badge" in claim for claim in claims)
-
-
-def _figures(record: Mapping[str, Any], printed: str) -> str:
-    """What the printed line says after the sentence."""
-    if record.get("line"):
-        return record["line"]
-    sentence = record["text"] or record["tex"]
-    if sentence and f"{sentence}: " in printed:
-        return printed.split(f"{sentence}: ", 1)[1]
-    return printed.rpartition(": ")[2]
+def _figures(record: Mapping[str, Any], markdown: str) -> str:
+    """What the printed line says after sentence and formula."""
+    formula = f"${record['tex']}$" if record["tex"] else ""
+    return markdown.partition(": ".join(filter(None, [record["text"], formula])) + ": ")[2]
 
 
 def _older_entry(chapter: str, record: Mapping[str, Any], printed: str) -> Entry:
@@ -154,7 +146,7 @@ def entry_of(chapter: str, output: nbformat.NotebookNode) -> Entry:
     known = {name: record[name] for name in Entry.__dataclass_fields__ if name in record and name != "line"}
     # A variant's distance is words; a resolution of nought is that of a claim that is exact.
     known |= {"resolution": record["resolution"] or None}
-    return Entry(chapter, line=_figures(record, output["data"]["text/plain"]), **known)
+    return Entry(chapter, line=_figures(record, output["data"]["text/markdown"]), **known)
 
 
 def entries_of(notebooks: Mapping[str, nbformat.NotebookNode]) -> dict[str, list[Entry]]:
@@ -253,17 +245,19 @@ def mutants_line(mutants: Mapping[str, int]) -> str:
 def record_lines(entry: Entry) -> list[tuple[str, str]]:
     """Name and text of each part of a record that says something, but for its variants and what it rests on."""
     domain = ", ".join(f"{name}: {values}" for name, values in entry.domain.items())
+    # Both sides of an exact check are the formula itself.
+    exact = entry.badge in EXACT
     lines = [
         ("whose", entry.whose),
-        ("prediction", entry.prediction),
-        ("measured", entry.measurement),
+        ("prediction", "" if exact else entry.prediction),
+        ("measured", "" if exact else entry.measurement),
         ("error", entry.error),
-        ("would be refused", "" if entry.resolution is None else f"an error of {percent(entry.resolution)}"),
+        ("would be refused", "" if exact or entry.resolution is None else f"an error of {percent(entry.resolution)}"),
         ("judged at", entry.points),
         ("domain", domain),
         ("function", entry.function),
-        ("variants made", mutants_line(entry.mutants) if entry.mutants else ""),
-        ("time", f"{entry.seconds:.1f} s" if entry.seconds else ""),
+        ("variants made", mutants_line(entry.mutants) if entry.mutants and entry.mutants["made"] else ""),
+        ("time", f"{entry.seconds:.1f} s" if (entry.seconds or 0) >= 0.05 else ""),
     ]
     return [(name, text) for name, text in lines if text]
 

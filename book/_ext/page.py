@@ -19,7 +19,7 @@ from bs4 import BeautifulSoup, NavigableString, Tag
 from sphinx.application import Sphinx
 
 from tools.build import all_chapters, cached, open_cache
-from tools.results import Entry, claims_json, entries_of, record_lines
+from tools.results import EXACT, Entry, claims_json, entries_of, record_lines
 
 #: First words of a label; the rest of it says what the cell does.
 KINDS = ("Setup", "Derivation", "Library", "Check", "Simulation", "Figure", "Solution", "Table")
@@ -27,7 +27,8 @@ UNLABELLED = "Code"
 DEFAULT_PROMPT = "Show code cell source"
 LONGEST_LABEL = 110
 DEPTHS = {"Read": "prose, formulas, figures", "Follow": "the algebra too", "Run": "everything"}
-EXACT = ("algebra", "library")
+#: The label of the words on how to read a verdict, in the first chapter.
+READING = "reading-verdicts"
 
 # --------------------------------------------------------------------------------------------------
 # Verdicts
@@ -176,9 +177,16 @@ class Run:
 
 
 class Chapter:
-    """The HTML of a chapter, rearranged in place; ``entries`` are its claims in order, ``every`` those of the book."""
+    """The HTML of a chapter, rearranged in place.
 
-    def __init__(self, body: str, entries: Sequence[Entry], every: Mapping[str, Entry], results: str) -> None:
+    ``entries`` are its claims in order, ``every`` those of the book, ``results`` the address of the page of results,
+    ``help`` that of the words on how to read a verdict, or nothing.
+    """
+
+    def __init__(
+        self, body: str, entries: Sequence[Entry], every: Mapping[str, Entry], results: str, help: str = ""
+    ) -> None:
+        self._help = help
         self.soup = BeautifulSoup(body, "html.parser")
         self._by_id = {entry.id: entry for entry in entries}
         # The older form marks its outputs by their text alone; they stand in the order of the records.
@@ -241,7 +249,7 @@ class Chapter:
         """Sort a cell's code and outputs into the run."""
         outputs = [output for box in cell.select("div.cell_output") for output in box.find_all(recursive=False)]
         code = self._code(cell)
-        listed = code is not None and code.kind == "library"
+        listed = code is not None and (code.kind == "library" or "tag_hide-output" in cell.get("class", []))
         inside, shown = [], []
         for output in outputs:
             entry = self._entry(output)
@@ -271,7 +279,7 @@ class Chapter:
         source = cell.select_one("div.cell_input")
         if source is None:
             return None
-        label = cell.select_one("details > summary > p.collapsed")
+        label = cell.select_one("details.above-input > summary > p.collapsed")
         text = label.get_text().strip() if label else UNLABELLED
         lines = sum(bool(line.strip()) for line in source.get_text().splitlines())
         return Code(
@@ -295,7 +303,8 @@ class Chapter:
         )
         # Hidden until the script that it needs shows it.
         start = '<fieldset class="dm-depth" role="radiogroup" aria-label="Depth" hidden><legend>Depth</legend>'
-        switch = f"{start}{options}</fieldset>"
+        help = f'<p class="dm-help"><a href="{self._help}">How to read a verdict</a></p>' if self._help else ""
+        switch = f'<div class="dm-top">{start}{options}</fieldset>{help}</div>'
         self.soup.h1.insert_after(BeautifulSoup(switch, "html.parser"))
 
 
@@ -318,7 +327,13 @@ def rearrange_page(app: Sphinx, page: str, template: str, context: dict[str, Any
         return
     every = {entry.key: entry for entries in app.diffmem_entries.values() for entry in entries}
     results = context["pathto"]("book/results")
-    context["body"] = Chapter(context["body"], app.diffmem_entries[name], every, results).rearrange()
+    context["body"] = Chapter(context["body"], app.diffmem_entries[name], every, results, _help(app, page)).rearrange()
+
+
+def _help(app: Sphinx, page: str) -> str:
+    """The address of the words on how to read a verdict, seen from a page, once a chapter bears their label."""
+    where, label, *_ = app.env.get_domain("std").anonlabels.get(READING, ("", ""))
+    return f"{app.builder.get_relative_uri(page, where)}#{label}" if where else ""
 
 
 def write_json(app: Sphinx, error: Exception | None) -> None:

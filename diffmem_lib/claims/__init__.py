@@ -105,10 +105,9 @@ class Author:
             whose=self.whose,
             verdict=exact.equal(id, derived, read.expression, wrong, domain),
             text=text,
-            plain=read.plain,
-            tex=read.tex,
             formula=read.expression,
             domain=exact.shown_domain(domain, [derived, read.expression]),
+            **read.shown(beside=text, named=name),
         )
 
     def implements(
@@ -136,11 +135,10 @@ class Author:
             whose=self.whose,
             verdict=exact.implements(id, read.expression, function, arguments, wrong, domain),
             text=text or (f"`{function_name}`" if function_name else ""),
-            plain=read.plain,
-            tex=read.tex,
             formula=read.expression,
             domain=exact.shown_domain(domain, arguments),
             function=function_name,
+            **read.shown(beside=text or function_name, named=name),
         )
 
     def values(self, id: str, function: Callable[..., Any], cases: Sequence[exact.Case], *, text: str = "") -> Claim:

@@ -126,15 +126,15 @@ def _between(interval: Interval, half: int, rng: random.Random) -> sympy.Rationa
 # --------------------------------------------------------------------------------------------------
 
 
-def values_at(point: Point, functions_seed: str) -> Callable[[sympy.Expr], mpmath.mpc]:
+def values_at(point: Point, functions_seed: str, digits: int = DIGITS) -> Callable[[sympy.Expr], mpmath.mpc]:
     """An evaluator at one point, which remembers the parts it has seen: mutants share most of theirs.
 
     Undefined functions are replaced by random smooth ones that depend on ``functions_seed``: positive, of both signs,
-    or complex, as their assumptions say.
+    or complex, as their assumptions say. ``digits``: to how many an integral is done.
 
     The evaluator raises :class:`Unevaluable` where there is no finite value.
     """
-    at = _Evaluator(point, functions_seed)
+    at = _Evaluator(point, functions_seed, digits)
 
     def value(expression: sympy.Expr) -> mpmath.mpc:
         with mpmath.workdps(_WORKING):
@@ -165,9 +165,9 @@ def is_slow(expression: sympy.Basic) -> bool:
         if isinstance(node, sympy.Sum | sympy.Product):
             if any(bound.is_infinite for limit in node.limits for bound in limit[1:]):
                 return True
-        elif isinstance(node, ExprWithLimits | sympy.Derivative | sympy.Limit | sympy.Subs) or (
-            isinstance(node, sympy.Function) and not isinstance(node, AppliedUndef) and node.func not in _FUNCTIONS
-        ):
+        elif isinstance(node, ExprWithLimits | sympy.Derivative | sympy.Limit | sympy.Subs):
+            return True
+        if isinstance(node, sympy.Function) and not isinstance(node, AppliedUndef) and node.func not in _FUNCTIONS:
             return True
     return False
 
@@ -217,9 +217,10 @@ _FUNCTIONS = _HARMLESS | {
 class _Evaluator:
     """Recursive evaluation at one point, in the precision that mpmath works at."""
 
-    def __init__(self, point: Point, functions_seed: str) -> None:
+    def __init__(self, point: Point, functions_seed: str, digits: int) -> None:
         self._point = {symbol: sympy.sympify(value) for symbol, value in point.items()}
         self._seed = functions_seed
+        self._digits = digits
         self._known: dict[sympy.Basic, Any] = {s: self._number(v) for s, v in self._point.items()}
 
     def __call__(self, node: sympy.Expr) -> Any:
@@ -286,14 +287,14 @@ class _Evaluator:
         body = node.func(node.function, *reversed(others)) if others else node.function
         terms = []
         for k in range(first, last + 1):
-            inner = _Evaluator({**self._point, index: sympy.Integer(k)}, self._seed)
+            inner = _Evaluator({**self._point, index: sympy.Integer(k)}, self._seed, self._digits)
             terms.append(inner(body))
         if isinstance(node, sympy.Product):
             return mpmath.fprod(terms) ** (-1 if backwards else 1)
         return mpmath.fsum(terms) * (-1 if backwards else 1)
 
     def _quadrature(self, node: sympy.Integral) -> Any:
-        """A definite integral by mpmath, which must think that it is right to 38 digits."""
+        """A definite integral by mpmath, refused unless its own estimate of the error is small."""
         (variable, *bounds), *others = reversed(node.limits)
         if len(bounds) != 2:
             raise Unevaluable("an integral needs bounds")
@@ -303,9 +304,9 @@ class _Evaluator:
             self(bound) if bound.is_finite else mpmath.mpf(str(bound).replace("oo", "inf")) for bound in bounds
         )
         middle = [0] if mpmath.isinf(low) and mpmath.isinf(high) else []
-        with mpmath.workdps(DIGITS + 15):
+        with mpmath.workdps(self._digits + 15):
             value, error = mpmath.quad(integrand, [low, *middle, high], error=True)
-        if error > mpmath.mpf(10) ** (12 - DIGITS) * abs(value):
+        if error > mpmath.mpf(10) ** (12 - self._digits) * abs(value):
             raise Unevaluable(f"an integral is known to {mpmath.nstr(error, 1)} only")
         return value
 
@@ -329,12 +330,12 @@ def _concrete(node: sympy.Expr, seed: str) -> sympy.Expr:
 
 
 def _smooth(applied: AppliedUndef, seed: str) -> sympy.Lambda:
-    """2 + sin if positive, 3 sin if real, 3 sin + 4i cos if nothing is known, of random phases."""
+    """2 + sin if positive, 3 sin if real, 3 sin + 4i cos if nothing is known; quick enough to take all signs."""
     rng = random.Random(f"{seed}/{applied.func}/{len(applied.args)}")
     variables = sympy.symbols(f"u:{len(applied.args)}")
 
     def phase() -> sympy.Expr:
-        return sum(sympy.Rational(rng.randint(30, 170), 100) * u for u in variables) + sympy.Rational(
+        return sum(sympy.Rational(rng.randint(200, 500), 100) * u for u in variables) + sympy.Rational(
             rng.randint(0, 99), 50
         )
 

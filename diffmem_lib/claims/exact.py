@@ -1,4 +1,7 @@
-"""Exact claims: two expressions are equal, the library computes one, a function takes given values. SymPy and mpmath only."""
+"""Exact claims: two expressions are equal, the library computes one, a function takes given values.
+
+SymPy and mpmath only.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,7 @@ _POINTS = 12
 _EXACT = mpmath.mpf(10) ** (15 - DIGITS)
 _LIBRARY = 1e-10
 
+Evaluator = Callable[[sympy.Expr], mpmath.mpc]
 Case = tuple[Sequence[Any] | Mapping[str, Any], Any]
 
 
@@ -42,15 +46,15 @@ def equal(
     everything = [*left, *right, *(entry for _, entries in written.values() for entry in entries)]
     points = _points(id, set().union(*(entry.free_symbols for entry in everything)), domain)
     evaluators = [values_at(point, f"{id}/functions") for point in points]
-    measured = [[(at, _value(at, entry)) for at in evaluators] for entry in left]
+    truths = [[_value(at, entry) for at in evaluators] for entry in left]
 
     def judged(shape: str, entries: Sequence[sympy.Expr]) -> Variant:
         if shape != _shape(derived):
             return Variant(False, f"{shape} against {_shape(derived)}")
-        return _judged(entries, measured, _EXACT)
+        return _judged(entries, evaluators, truths, _EXACT)
 
     judgement = judged(_shape(formula), right)
-    count, survivors = _mutants(id, right, measured, _EXACT, domain, judgement.accepted)
+    count, survivors = _mutants(id, right, points, truths, _EXACT, domain, judgement.accepted)
     where = f"{_counted(len(points), 'point')} in {DIGITS} digits"
     return Verdict(
         accepted=judgement.accepted,
@@ -94,9 +98,9 @@ def implements(
     if len(outputs[0]) != len(entries):
         raise ValueError(f"the function gives {len(outputs[0])} numbers, the formula has {len(entries)}")
     evaluators = [values_at(point, f"{id}/functions") for point in points]
-    measured = [[(at, output[k]) for at, output in zip(evaluators, outputs, strict=True)] for k in range(len(entries))]
-    judgement = _judged(entries, measured, _LIBRARY)
-    count, survivors = _mutants(id, entries, measured, _LIBRARY, domain, judgement.accepted)
+    truths = list(zip(*outputs, strict=True))
+    judgement = _judged(entries, evaluators, truths, _LIBRARY)
+    count, survivors = _mutants(id, entries, points, truths, _LIBRARY, domain, judgement.accepted)
     where = _counted(len(points), "random point")
     return Verdict(
         accepted=judgement.accepted,
@@ -107,7 +111,7 @@ def implements(
         error=f"within {_LIBRARY:.0e} relative",
         resolution=_LIBRARY,
         points=where,
-        variants={name: _judged(variant, measured, _LIBRARY) for name, variant in written.items()},
+        variants={name: _judged(variant, evaluators, truths, _LIBRARY) for name, variant in written.items()},
         mutants=count,
         survivors=survivors,
     )
@@ -239,7 +243,7 @@ def _points(id: str, symbols: Iterable[sympy.Symbol], domain: Domain | None) -> 
     return draw_points(id, symbols, checked_domain(domain or {}), _POINTS)
 
 
-def _value(at: Callable[[sympy.Expr], mpmath.mpc], entry: sympy.Expr) -> mpmath.mpc:
+def _value(at: Evaluator, entry: sympy.Expr) -> mpmath.mpc:
     try:
         return at(entry)
     except Unevaluable as error:
@@ -249,13 +253,18 @@ def _value(at: Callable[[sympy.Expr], mpmath.mpc], entry: sympy.Expr) -> mpmath.
 
 
 def _judged(
-    entries: Sequence[sympy.Expr], measured: Sequence[Sequence[mutate.Measured]], tolerance: float | mpmath.mpf
+    entries: Sequence[sympy.Expr],
+    evaluators: Sequence[Evaluator],
+    truths: Sequence[Sequence[Any]],
+    tolerance: float | mpmath.mpf,
 ) -> Variant:
-    """The largest relative distance of the entries from what was measured."""
-    if len(entries) != len(measured):
-        return Variant(False, f"{len(entries)} entries against {len(measured)}")
+    """The largest relative distance of the entries from what was measured at each point."""
+    if len(entries) != len(truths):
+        return Variant(False, f"{len(entries)} entries against {len(truths)}")
     worst = max(
-        gap(_value(at, entry), truth) for entry, row in zip(entries, measured, strict=True) for at, truth in row
+        gap(_value(at, entry), truth)
+        for entry, row in zip(entries, truths, strict=True)
+        for at, truth in zip(evaluators, row, strict=True)
     )
     return Variant(worst <= tolerance, f"off by {mpmath.nstr(worst, 2)} relative")
 
@@ -263,7 +272,8 @@ def _judged(
 def _mutants(
     id: str,
     entries: Sequence[sympy.Expr],
-    measured: Sequence[Sequence[mutate.Measured]],
+    points: Sequence[Point],
+    truths: Sequence[Sequence[Any]],
     tolerance: float | mpmath.mpf,
     domain: Domain | None,
     accepted: bool,
@@ -271,7 +281,7 @@ def _mutants(
     """The mutants of a formula that holds; of one that does not, none is tried."""
     if not accepted:
         return Mutants(0, 0, 0, 0, 0), ()
-    return mutate.judge(id, entries, measured, tolerance, domain or {})
+    return mutate.judge(id, entries, points, truths, tolerance, domain or {})
 
 
 def _argument(symbol: sympy.Symbol, point: Point) -> int | float | complex:

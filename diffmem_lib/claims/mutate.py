@@ -14,52 +14,79 @@ import mpmath
 import sympy
 from sympy.concrete.expr_with_limits import ExprWithLimits
 
-from diffmem_lib.claims.evaluate import DIGITS, Domain, Unevaluable, draw_points, gap, is_slow, values_at
+from diffmem_lib.claims.evaluate import DIGITS, Domain, Point, Unevaluable, draw_points, gap, is_slow, values_at
 from diffmem_lib.claims.record import Mutants, name_of
 
 __all__ = ["judge", "mutants"]
 
 _SAMPLE_SLOW = 20
 _SAMPLE = 500
+_MOST_BUILT = 2000
 _OTHER_POINTS = 12
 _EXACT = mpmath.mpf(10) ** (15 - DIGITS)
 
-#: The value of an expression at one of the claim's points (raises Unevaluable), and what the claim measured there.
+#: Where evaluation is slow, a mutant's integrals are done to so many digits, and it must be off by more than 1e-8.
+_COARSE_DIGITS = 20
+_COARSE = 1e-8
+
+#: Where in a formula something is replaced (arguments of arguments), and by what.
+Change = tuple[tuple[int, ...], sympy.Basic]
+
+#: The number of an entry, and one of its mutants.
+Numbered = tuple[int, sympy.Expr | None]
+
+#: The value of an expression at a point (raises Unevaluable), and what was measured there.
 Measured = tuple[Callable[[sympy.Expr], mpmath.mpc], mpmath.mpc]
 
 
 def mutants(formula: sympy.Expr) -> list[sympy.Expr | None]:
     """The distinct mutants of a formula, in a fixed order; ``None`` for one that SymPy cannot build."""
-    pool = sorted(formula.free_symbols, key=lambda symbol: (str(symbol), sympy.srepr(symbol)))
-    distinct = dict.fromkeys(chain(_signs([formula]), _mutations(formula, tuple(pool))))
-    distinct.pop(formula, None)
+    return _built((formula, change) for change in _changes_of(formula))
+
+
+def _built(changes: Iterable[tuple[sympy.Expr, Change]]) -> list[sympy.Expr | None]:
+    """What comes of changes to formulas, each once, without those that change nothing."""
+    distinct: dict[sympy.Expr | None, None] = {}
+    for formula, (path, new) in changes:
+        mutant = _replaced(formula, path, new)
+        if mutant != formula:
+            distinct[mutant] = None
     return list(distinct)
 
 
-def _mutations(node: sympy.Basic, pool: tuple[sympy.Symbol, ...]) -> Iterator[sympy.Basic | None]:
-    """Each single mutation inside a node; ``pool`` holds the symbols that can stand for one another there."""
+def _changes_of(formula: sympy.Expr) -> Iterator[Change]:
+    pool = sorted(formula.free_symbols, key=lambda symbol: (str(symbol), sympy.srepr(symbol)))
+    yield from _sign(formula)
+    yield from _changes(formula, tuple(pool))
+
+
+def _changes(node: sympy.Basic, pool: tuple[sympy.Symbol, ...]) -> Iterator[Change]:
+    """Each single change inside a node; ``pool`` holds the symbols that can stand for one another there."""
     if isinstance(node, sympy.Number | sympy.NumberSymbol):
-        yield from _numbers(node)
+        yield from (((), number) for number in _numbers(node))
     elif isinstance(node, sympy.Symbol):
-        yield from (node**2, sympy.sqrt(node), sympy.Integer(1))
-        yield from (other for other in pool if other != node)
+        yield from (((), new) for new in (node**2, sympy.sqrt(node), sympy.Integer(1)))
+        yield from (((), other) for other in pool if other != node)
     elif isinstance(node, ExprWithLimits):
         yield from _inside_limits(node, pool)
     elif isinstance(node, sympy.Derivative):
-        for body in _mutations(node.expr, pool):
-            yield _rebuilt(node, 0, body)
+        yield from _below(0, _changes(node.expr, pool))
     else:
         if isinstance(node, sympy.Add | sympy.Mul):
-            yield from (node.func(*node.args[:k], *node.args[k + 1 :]) for k in range(len(node.args)))
+            yield from (((), node.func(*node.args[:k], *node.args[k + 1 :])) for k in range(len(node.args)))
         for k, argument in enumerate(node.args):
             # The sign of a factor is the sign of its product.
-            signs = () if isinstance(node, sympy.Mul) else _signs([argument])
-            for mutation in chain(signs, _mutations(argument, pool)):
-                yield _rebuilt(node, k, mutation)
+            signs = () if isinstance(node, sympy.Mul) else _sign(argument)
+            yield from _below(k, chain(signs, _changes(argument, pool)))
 
 
-def _signs(expressions: Iterable[sympy.Basic]) -> Iterator[sympy.Expr]:
-    return (-expression for expression in expressions if isinstance(expression, sympy.Expr))
+def _below(place: int, changes: Iterable[Change]) -> Iterator[Change]:
+    return (((place, *path), new) for path, new in changes)
+
+
+def _sign(expression: sympy.Basic) -> Iterator[Change]:
+    if isinstance(expression, sympy.Expr):
+        yield (), -expression
 
 
 def _numbers(number: sympy.Expr) -> Iterator[sympy.Expr]:
@@ -72,17 +99,20 @@ def _numbers(number: sympy.Expr) -> Iterator[sympy.Expr]:
         yield from (sympy.Rational(number.p, number.q + step) for step in (1, -1))
 
 
-def _inside_limits(node: ExprWithLimits, pool: tuple[sympy.Symbol, ...]) -> Iterator[sympy.Basic | None]:
-    """Mutations of an integrand or summand, where the bound variables are symbols too, and of the bounds."""
-    for body in chain(_signs([node.function]), _mutations(node.function, (*pool, *node.variables))):
-        yield _rebuilt(node, 0, body)
+def _inside_limits(node: ExprWithLimits, pool: tuple[sympy.Symbol, ...]) -> Iterator[Change]:
+    """Changes of an integrand or summand, where the bound variables are symbols too, and of the bounds."""
+    yield from _below(0, chain(_sign(node.function), _changes(node.function, (*pool, *node.variables))))
     for k, limit in enumerate(node.limits, 1):
         for j, bound in enumerate(limit.args[1:], 1):
-            for mutation in chain(_signs([bound]), _mutations(bound, pool)):
-                yield _rebuilt(node, k, _rebuilt(limit, j, mutation))
+            yield from _below(k, _below(j, chain(_sign(bound), _changes(bound, pool))))
 
 
-def _rebuilt(node: sympy.Basic, place: int, argument: sympy.Basic | None) -> sympy.Basic | None:
+def _replaced(node: sympy.Basic, path: tuple[int, ...], new: sympy.Basic) -> sympy.Basic | None:
+    """The node with what stands at the path replaced; ``None`` if SymPy cannot build it."""
+    if not path:
+        return new
+    place, *rest = path
+    argument = _replaced(node.args[place], tuple(rest), new)
     if argument is None:
         return None
     try:
@@ -94,29 +124,32 @@ def _rebuilt(node: sympy.Basic, place: int, argument: sympy.Basic | None) -> sym
 def judge(
     id: str,
     entries: Sequence[sympy.Expr],
-    measured: Sequence[Sequence[Measured]],
-    tolerance: mpmath.mpf,
+    points: Sequence[Point],
+    truths: Sequence[Sequence[mpmath.mpc]],
+    tolerance: float | mpmath.mpf,
     domain: Domain,
 ) -> tuple[Mutants, tuple[str, ...]]:
     """Hold the mutants of each entry against what was measured; also returns the names of those that survive.
 
     Parameters
     ----------
-    entries, measured
-        The entries of the formula, and for each the evaluators and the measured values at the claim's points.
+    entries, points, truths
+        The entries of the formula, the claim's points, and for each entry what was measured at these.
     tolerance
         Relative difference up to which a mutant counts as accepted.
     domain
         The claim's domain. A mutant is equal to the truth only if it is so at *other* points, drawn without it.
     """
-    made = [(k, mutant) for k, entry in enumerate(entries) for mutant in mutants(entry)]
-    limit = _SAMPLE_SLOW if any(map(is_slow, entries)) else _SAMPLE
-    tried = made if len(made) <= limit else random.Random(f"{id}/mutants").sample(made, limit)
-    references = [_Elsewhere(id, entry, domain) for entry in entries]
+    slow = any(map(is_slow, entries))
+    limit, digits = (_SAMPLE_SLOW, _COARSE_DIGITS) if slow else (_SAMPLE, DIGITS)
+    tolerance = max(tolerance, _COARSE) if slow else tolerance
+    evaluators = [values_at(point, f"{id}/functions", digits) for point in points]
+    count, tried = _drawn(entries, limit, random.Random(f"{id}/mutants"))
+    references = [_Elsewhere(id, entry, domain, digits) for entry in entries]
     refused = equal = unevaluated = 0
     survivors = []
     for k, mutant in tried:
-        seen = None if mutant is None else _is_refused(mutant, measured[k], tolerance)
+        seen = None if mutant is None else _is_refused(mutant, zip(evaluators, truths[k], strict=True), tolerance)
         if seen is None:
             unevaluated += 1
         elif seen:
@@ -125,10 +158,25 @@ def judge(
             equal += 1
         else:
             survivors.append(name_of(mutant))
-    return Mutants(len(made), len(tried), refused, equal, unevaluated), tuple(survivors)
+    return Mutants(count, len(tried), refused, equal, unevaluated), tuple(survivors)
 
 
-def _is_refused(mutant: sympy.Expr, measured: Sequence[Measured], tolerance: mpmath.mpf) -> bool | None:
+def _drawn(entries: Sequence[sympy.Expr], limit: int, rng: random.Random) -> tuple[int, list[Numbered]]:
+    """How many mutants there are, and all of them, or ``limit`` drawn; each with the number of its entry.
+
+    To build a mutant of a large formula takes longer than to refuse it, so that of very many only the drawn ones are.
+    """
+    changes = [(k, change) for k, entry in enumerate(entries) for change in _changes_of(entry)]
+    many = len(changes) > _MOST_BUILT
+    chosen = sorted(rng.sample(range(len(changes)), limit)) if many else range(len(changes))
+    by_entry = [[changes[i][1] for i in chosen if changes[i][0] == k] for k in range(len(entries))]
+    made = [(k, m) for k, entry in enumerate(entries) for m in _built((entry, change) for change in by_entry[k])]
+    if many:
+        return len(changes), made
+    return len(made), made if len(made) <= limit else rng.sample(made, limit)
+
+
+def _is_refused(mutant: sympy.Expr, measured: Iterable[Measured], tolerance: float | mpmath.mpf) -> bool | None:
     """Whether the mutant differs at one of the claim's points; ``None`` if it has a value at none."""
     evaluated = False
     for value, truth in measured:
@@ -145,8 +193,9 @@ def _is_refused(mutant: sympy.Expr, measured: Sequence[Measured], tolerance: mpm
 class _Elsewhere:
     """The formula at points that the symbols' assumptions allow, whatever the claim's own domain is."""
 
-    def __init__(self, id: str, formula: sympy.Expr, domain: Domain) -> None:
-        self._id, self._formula, self._domain = id, formula, domain
+    def __init__(self, id: str, formula: sympy.Expr, domain: Domain, digits: int) -> None:
+        self._id, self._formula, self._domain, self._digits = id, formula, domain, digits
+        self._tolerance = _EXACT if digits == DIGITS else _COARSE
         self._values: list[Measured] | None = None
 
     def holds_for(self, mutant: sympy.Expr) -> bool:
@@ -159,7 +208,7 @@ class _Elsewhere:
                 number = value(mutant)
             except Unevaluable:
                 continue
-            if gap(number, truth) > _EXACT:
+            if gap(number, truth) > self._tolerance:
                 return False
             compared += 1
         return compared >= min(3, len(self._values)) > 0
@@ -174,7 +223,7 @@ class _Elsewhere:
         values: list[Measured] = []
         for name, domain in (("elsewhere", {}), ("wider", wider)):
             for point in draw_points(f"{self._id}/{name}", symbols, domain, 4 * _OTHER_POINTS):
-                at = values_at(point, f"{self._id}/functions")
+                at = values_at(point, f"{self._id}/functions", self._digits)
                 try:
                     values.append((at, at(self._formula)))
                 except Unevaluable:

@@ -6,7 +6,6 @@ An evaluated expression has lost the order of its terms: ½(r − 1 − log r) w
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,10 @@ class Formula:
     expression: Any
     tex: str
     plain: str
+
+    def shown(self, beside: str, named: str) -> dict[str, str]:
+        """What is printed: nothing where a sentence says it all, or it would be a page of algebra."""
+        return {} if beside and not named else {"plain": self.plain, "tex": self.tex}
 
 
 def read(
@@ -69,7 +72,8 @@ def read(
     body = tex_of(shown, tex, as_written=isinstance(formula, str))
     if not name:
         return Formula(expression, body, plain)
-    return Formula(expression, f"{name} = {body}", f"{_without_tex(name)} = {plain}")
+    shown_name = f"${name}$" if "\\" in name else name
+    return Formula(expression, f"{name} = {body}", f"{shown_name} = {plain}")
 
 
 def as_expression(formula: Any) -> Any:
@@ -84,13 +88,6 @@ def tex_of(expression: Any, tex: Mapping[sympy.Symbol, str] | None = None, as_wr
     order = "none" if as_written else None
     printer = _Printer({"symbol_names": dict(tex or {}), "order": order, "fold_frac_powers": True})
     return " ".join(printer.doprint(expression).split())
-
-
-def _without_tex(name: str) -> str:
-    """A TeX name as plain text: commands lose their backslash, groups their braces."""
-    text = re.sub(r"\\(mathrm|operatorname|text|mathbf|boldsymbol|left|right|,|;|!)", "", name)
-    text = re.sub(r"\\(bar|hat|tilde)\s*\{?\\?(\w+)\}?", r"\2_\1", text)
-    return " ".join(re.sub(r"[\\{}]", "", text).split())
 
 
 # --------------------------------------------------------------------------------------------------
@@ -210,7 +207,7 @@ class _Printer(LatexPrinter):
         base, exponent = expr.base, expr.exp
         if exponent.is_number and not isinstance(exponent, sympy.Number) and exponent.doit().is_Rational:
             exponent = exponent.doit()  # 1/2 read as it stands is a product
-        top, bottom = _as_fraction(sympy.Pow(base, exponent, evaluate=False))
+        _, bottom = _as_fraction(sympy.Pow(base, exponent, evaluate=False))
         if bottom is not sympy.S.One:
             return rf"\frac{{1}}{{{self._print(bottom)}}}"
         if isinstance(base, sympy.log) and exponent.is_Integer:

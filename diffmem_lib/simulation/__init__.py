@@ -1,8 +1,8 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .energy_levels import EnergyLevels, energy_levels
-from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm
+from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
+from .neuron import neuron_loss_change
 from .online_sgd import (
     Activation,
     OverlapRuns,
@@ -11,6 +11,8 @@ from .online_sgd import (
     spherical_sgd,
     tanh_activation,
 )
+from .ownership import log_odds, noised_points
+from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 
 __all__ = [
@@ -25,9 +27,13 @@ __all__ = [
     "fit_linear",
     "gaussian_divergences",
     "hermite_activation",
+    "log_odds",
+    "noised_points",
+    "neuron_loss_change",
     "reduced_chain",
     "sample",
     "sample_ddpm",
+    "sample_flow",
     "sample_states",
     "spherical_sgd",
     "tanh_activation",

@@ -117,10 +117,10 @@ def limit_kl(ratio: float, direction: str = "reverse") -> float:
         \mathrm{KL}(\rho_n\|\rho)/d \to \tfrac12\left[1 + \tfrac{1-r}{r}\log(1-r)\right], \qquad
         \mathrm{KL}(\rho\|\rho_n)/d \to \tfrac12\left[\tfrac{r}{1-r} - 1 - \tfrac{1-r}{r}\log(1-r)\right];
 
-    both are r/4 + O(r²). The bracket of the first is evaluated as :math:`\tfrac r2\,{}_2F_1(1, 1; 3; r)`, which keeps
-    all digits at small r. At r = 1 the value is the one approached from below. It is also the limit along n = d + k with
-    k ≥ 1 fixed; at n = d itself ``expected_kl`` is infinite in every dimension if the mean is learned, and tends to the
-    same value if it is known. Derived in *The d/N law* (chapters/dn_law.ipynb).
+    both are r/4 + O(r²). The bracket of the first is evaluated as :math:`\tfrac r2\,{}_2F_1(1, 1; 3; r)`, which
+    keeps all digits at small r. At r = 1 the value is the one approached from below. It is also the limit along n =
+    d + k with k ≥ 1 fixed; at n = d itself ``expected_kl`` is infinite in every dimension if the mean is learned,
+    and tends to the same value if it is known. Derived in *The d/N law* (chapters/dn_law.ipynb).
 
     Parameters
     ----------

@@ -12,7 +12,7 @@ from conftest import ROOT
 from page import KINDS, UNLABELLED
 from visiting import Visit
 
-from tools.results import is_converted
+from tools.formulas import is_converted
 
 pytestmark = pytest.mark.browser
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
@@ -95,8 +95,13 @@ CELLS = [
     markdown("title", "# The toy\n\nA question."),
     code("setup", "Setup", JUDGE),
     markdown("statement", STATEMENT),
-    markdown("derivation", "## Derivation\n\nTwo steps."),
-    code("one", "Derivation: the ratio", "exact('ratio', r'R = \\frac{1}{2}')", "sympy"),
+    markdown("derivation", "(reading-verdicts)=\n## Derivation\n\nTwo steps of [a claim](#result-toy-rate)."),
+    code(
+        "one",
+        "Derivation: the ratio",
+        "exact('ratio', r'R = " + "+".join(f"a_{k} x^{k}" for k in range(9)) + "')",
+        "sympy",
+    ),
     code("two", "Derivation: its limit", "exact('rate', r'I(r) = \\frac{r - 1}{2}')", "sympy"),
     code("list", "Library: theory.kde.f", "print('the source of the function')"),
     code("library", "Check", "exact('computed', 'f(r) = I(r)', 'implements', 'kde.f')"),
@@ -119,7 +124,7 @@ def toy(tmp_path_factory):
     copy = tmp_path_factory.mktemp("toy")
     for name in ("_config.yml", "constraints.txt"):
         shutil.copy(ROOT / name, copy)
-    for name in ("book", "diffmem_lib"):
+    for name in ("book", "diffmem_lib", "tools"):
         shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__", "*.md", "api"))
     (copy / "book" / "intro.md").write_text("# Toy\n")
     (copy / "book" / "_toc.yml").write_text(TOC)
@@ -128,9 +133,9 @@ def toy(tmp_path_factory):
     (copy / "chapters").mkdir()
     kernel = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     nbformat.write(nbformat.v4.new_notebook(cells=CELLS, metadata=kernel), copy / "chapters" / "toy.ipynb")
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
-    command = [sys.executable, str(copy / "book" / "build.py")]
-    built = subprocess.run(command, capture_output=True, text=True, env=environment)
+    command = [sys.executable, "-m", "tools.build"]
+    environment = os.environ | {"PYTHONPATH": str(copy)}
+    built = subprocess.run(command, capture_output=True, text=True, cwd=copy, env=environment)
     assert built.returncode == 0, built.stdout + built.stderr
     return copy / "_build" / "html"
 
@@ -177,6 +182,11 @@ class TestCode:
 
     def test_a_listing_is_folded_and_a_table_is_not(self, chapter):
         assert seen(chapter, ".cell_output") == ["a table"]
+
+
+def test_the_head_leads_to_how_to_read_a_verdict(chapter):
+    chapter.get_by_role("link", name="How to read a verdict").click()
+    assert chapter.url.endswith("#reading-verdicts")
 
 
 class TestDepth:
@@ -282,6 +292,13 @@ class TestStatement:
     def test_a_mark_of_a_formula_is_not_seen(self, chapter):
         assert "from rate" not in chapter.locator("#prop-toy").inner_text()
         assert chapter.locator("#prop-toy mjx-container").count() == 1
+
+
+@pytest.mark.parametrize("name", ["chapters/toy", "book/results"])
+def test_long_formulas_of_verdicts_fit_a_phone(browser, toy, name):
+    with Visit(browser, f"file://{toy}/{name}.html", viewport={"width": 390, "height": 844}) as visit:
+        visit.page.evaluate("document.querySelectorAll('article details').forEach(fold => fold.open = true)")
+        assert visit.page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 class TestSolution:

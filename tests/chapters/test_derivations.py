@@ -1,50 +1,20 @@
 """Derivations run where only SymPy is: the cells tagged sympy of a chapter, alone and in their order."""
 
-import subprocess
-import sys
-
 import nbformat
 import pytest
-from conftest import ROOT
 
+from tools.derivations import cells_of, run_alone
 from tools.execute import all_chapters
 from tools.formulas import is_converted
-
-#: Runs the cells on stdin, which a line of its own separates, where nothing but SymPy can be imported.
-ALONE = """
-import sys
-
-class Blocked:
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] in {"torch", "numpy", "scipy", "matplotlib", "pandas", "numba", "sklearn", "skimage"}:
-            raise ModuleNotFoundError(f"{name} is blocked")
-
-sys.meta_path.insert(0, Blocked())
-namespace = {"__name__": "__main__"}
-for cell in sys.stdin.read().split("\\n# --- next cell\\n"):
-    exec(compile(cell, cell.partition("\\n")[0], "exec"), namespace)
-"""
-
-
-def read(path):
-    return nbformat.read(path, as_version=4)
-
-
-def run_alone(cells):
-    """Run sources of cells one after the other in a process without torch, NumPy, SciPy and Matplotlib."""
-    command = [sys.executable, "-c", ALONE]
-    text = "\n# --- next cell\n".join(cells)
-    return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=600)
 
 
 @pytest.mark.parametrize("path", all_chapters(), ids=lambda p: p.stem)
 def test_cells_tagged_sympy_run_alone(path):
-    notebook = read(path)
-    if not is_converted(notebook):
+    if not is_converted(nbformat.read(path, as_version=4)):
         return  # chapters in the old form import what their derivations need in other cells
-    cells = [cell.source for cell in notebook.cells if "sympy" in cell.metadata.get("tags", [])]
+    cells = cells_of(path)
     assert cells
-    result = run_alone(cells)
+    result = run_alone(list(cells.values()))
     assert result.returncode == 0, result.stderr
 
 

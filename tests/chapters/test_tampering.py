@@ -122,3 +122,27 @@ def test_formulas_are_found_and_checks_left_alone(tmp_path):
         "return -x ** 2 + n * 3",
         "return -x ** 2 + n / 6",
     ]
+
+
+DERIVATION = {
+    "checked": (
+        "import sympy as sp\nfrom diffmem_lib import claims\n"
+        "x = sp.Symbol('x', real=True)\nown = claims.by(claims.OWN, domain={x: (1, 3)})\nslope = sp.diff(x**3, x)"
+    ),
+    "claim": "own.equal('slope', slope, '3*x**2', name='f')\nunseen = 5 * x",
+}
+
+
+def test_a_line_of_a_derivation_that_no_claim_checks_survives(tmp_path):
+    path = tmp_path / "toy.ipynb"
+    cells = [
+        nbformat.v4.new_code_cell(code, id=name, metadata={"tags": ["sympy"]}) for name, code in DERIVATION.items()
+    ]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    refused = {str(mutant): mutants.refused_alone(mutant) for mutant in mutants.derivation_mutants(path)}
+    assert refused == {
+        "toy, checked, line 5: x ** 3 → x * 3": True,
+        "toy, checked, line 5: 3 → 6": True,
+        "toy, claim, line 2: 5 * x → 5 / x": False,
+        "toy, claim, line 2: 5 → 10": False,
+    }

@@ -74,7 +74,9 @@ class TestAgreement:
 
     def test_small_values_are_relative_to_the_largest_of_the_curve(self):
         sample = np.stack([normal(1, 0.01, 60), normal(0.01, 0.01, 60, 1)], axis=1)
-        assert measured.agreement([1, 0.01], sample, {"one": [1, 1]}).accepted
+        verdict = measured.agreement([1, 0.01], sample, {"one": [1, 1]})
+        assert verdict.accepted
+        assert verdict.points == "60 replicas at 2 points, 1 of them relative to the largest"
         refuses(measured.agreement(0.01, sample[:, 1], {"one": 1}), "would see only errors above")
 
     def test_point_above_a_tenth_is_relative_to_itself(self):
@@ -382,6 +384,8 @@ class TestExceeds:
         assert verdict.accepted
         assert math.isfinite(verdict.resolution)
         assert verdict.line.startswith("measured 0.00(16) > -2")
+        antisymmetric = np.concatenate([np.arange(1.0, 9.0), -np.arange(1.0, 9.0)])
+        refuses(measured.exceeds(antisymmetric, 0.0, {"lower": sample - 3}), "does not exceed")
 
     @pytest.mark.parametrize(
         ("replicas", "threshold", "wrong", "message"),

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from diffmem_lib.schedules import linear_schedule
-from diffmem_lib.simulation import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm
+from diffmem_lib.simulation import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
 
 
 def gen(seed=0):
@@ -101,6 +101,43 @@ def test_samples_have_the_mean_and_covariance_of_the_recursion(training, eigenba
     covariance = torch.cov(drawn.T)
     error = (spread[:, None] * spread / n * (1 + torch.eye(3))).sqrt()
     assert ((covariance - torch.diag(spread)).abs() < 4.5 * error).all()
+
+
+def test_the_posterior_noise_is_that_of_a_denoiser_that_knows_the_data():
+    """Data at a single point: step by step the samples keep the law of x_t, √ᾱ_t x + √(1−ᾱ_t) ε, down to the point."""
+    point = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    denoiser = LinearDenoiser(point, torch.zeros(2, 2, dtype=torch.float64))
+    betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
+    drawn = sample_ddpm(denoiser, 10, betas, gen(), step_variance="posterior")
+    assert torch.allclose(drawn, point.expand(10, 2), atol=1e-12)
+
+
+def test_the_posterior_noise_draws_what_its_recursion_says():
+    betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
+    broad = LinearDenoiser(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 2.0, dtype=torch.float64))
+    n = 40000
+    found = sample_ddpm(broad, n, betas, gen(5), step_variance="posterior").var()
+    spread, alphas_bar = torch.ones((), dtype=torch.float64), torch.cumprod(1 - betas, 0)
+    for step in (2, 1, 0):
+        rate = betas[step] / (alphas_bar[step] * 2 + 1 - alphas_bar[step])
+        left = 1 - alphas_bar[step - 1] if step else 0
+        spread = (1 - rate) ** 2 * spread / (1 - betas[step]) + betas[step] * left / (1 - alphas_bar[step])
+    assert abs(found / spread - 1) < 4.5 * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("top", [0.02, 0.005])
+def test_the_flow_is_one_affine_map(training, top):
+    """Between two noise levels a mode is multiplied by √((λ + σ′²)/(λ + σ²)): the flow solved at sight."""
+    denoiser = fit_linear(training, 0.1)
+    variances, axes = torch.linalg.eigh(denoiser.covariance)
+    betas = linear_schedule(1000, 1e-5, top).betas
+    noise = torch.randn(5, 3, generator=gen(2), dtype=torch.float64)
+    drawn = sample_flow(denoiser, 5, betas, gen(2))
+    alpha_bar = torch.prod(1 - betas)
+    end = alpha_bar * (variances + 0.1) + 1 - alpha_bar
+    mean = denoiser.mean @ axes
+    exact = mean + (noise @ axes - alpha_bar.sqrt() * mean) * ((variances + 0.1) / end).sqrt()
+    assert torch.allclose(drawn @ axes, exact, atol=2e-4)
 
 
 def test_the_last_step_can_be_silent():
@@ -222,6 +259,10 @@ def test_same_seed_same_samples_and_dtype(training):
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([[0.1]])),
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([math.nan])),
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), 3),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), step_variance="ddim"),
+        lambda: sample_flow(fit_linear(torch.ones(5, 3, 2)), 2, torch.tensor([0.1])),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 0, torch.tensor([0.1])),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 2, torch.tensor([1.0])),
     ],
 )
 def test_refuses(call):

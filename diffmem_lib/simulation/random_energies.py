@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
+from .distances import slices
 
 __all__ = ["EnergyLevels", "energy_levels"]
 
 NATS = 40.0  # by which the first term left out of a series is below its largest
+BLOCK = 2**15  # energies solved for at a time, which stay in a CPU's cache
 DEBYE = 64  # order of the Bessel function from which on four terms of Debye's expansion err by less than 1e-10
 
 
@@ -64,14 +66,28 @@ class EnergyLevels:
         ValueError
             If ``bandwidth`` h is not a positive number.
         """
+        return self._split(bandwidth)[1]
+
+    def expected(self, bandwidth: float) -> Tensor:
+        r"""log of the expected weight :math:`n \int_0^E e^{-e/h^2} dP(e)` of energies up to the last kept E, (draws,).
+
+        The weight of the kept levels less this has mean zero: it is the fluctuation that the largest terms bring into
+        the sum. Where nothing is left out (the last level is infinite), it is the mean of the whole sum.
+        ``bandwidth`` and ``ValueError`` as in :meth:`rest`.
+        """
+        return self._split(bandwidth)[0]
+
+    def _split(self, bandwidth: float) -> tuple[Tensor, Tensor]:
+        """log of the expected weight up to the last kept level and beyond it."""
         bandwidth = _tensors.noise_level(bandwidth, "bandwidth")
-        stretch, half_dim, half_square = 1 + bandwidth**-2, self.dim / 2, self.square[:, None] / 2
-        log_mean = self.log_n - half_dim * math.log1p(bandwidth**-2) - half_square / (1 + bandwidth**2)
-        last = self.energies[:, -1:]
-        none = last.isinf()
-        tilted = half_square / stretch
-        beyond = _log_above(torch.where(none, 0.0, stretch * last), half_dim, tilted)
-        return torch.where(none, -torch.inf, log_mean + beyond)[:, 0]
+        stretch, last, none = 1 + bandwidth**-2, self.energies[:, -1:], self.energies[:, -1].isinf()
+        log_mean = self.log_n - 0.5 * self.dim * math.log1p(bandwidth**-2) - 0.5 * self.square / (1 + bandwidth**2)
+        tilted = 0.5 * self.square[:, None] / stretch
+        below, above = _log_sides(torch.where(last.isinf(), 1.0, stretch * last), 0.5 * self.dim, tilted)
+        return (
+            torch.where(none, log_mean, log_mean + below[:, 0]),
+            torch.where(none, -torch.inf, log_mean + above[:, 0]),
+        )
 
 
 def energy_levels(
@@ -117,8 +133,10 @@ def energy_levels(
     gaps = torch.empty(draws, levels, dtype=torch.float64, device=device).exponential_(generator=generator)
     log_chance = gaps.cumsum(1).log_() - log_n
     present = log_chance < 0
-    energies = _quantile(torch.where(present, log_chance, -1.0), dim / 2, square[:, None] / 2)
-    return EnergyLevels(torch.where(present, energies, torch.inf), dim, log_n, square)
+    blocks = slices(draws, max(1, (BLOCK if device.type == "cpu" else 64 * BLOCK) // levels))
+    asked = torch.where(present, log_chance, -1.0)
+    solved = [_quantile(asked[rows], dim / 2, square[rows, None] / 2) for rows in blocks]
+    return EnergyLevels(torch.where(present, torch.cat(solved), torch.inf), dim, log_n, square)
 
 
 def _squares(square: Any, draws: int, device: torch.device) -> Tensor:
@@ -169,25 +187,25 @@ def _log_density(energy: Tensor, half_dim: float, half_square: Tensor) -> tuple[
     """log of the density at ``energy``, and P(E ≤ energy) over the density."""
     shift = max(0, DEBYE - math.floor(half_dim))
     steps = max(_terms(energy, half_dim, half_square), shift + _settling(energy * half_square, half_dim + shift))
-    series, log_product = torch.zeros_like(energy), torch.zeros_like(energy)
+    series, product = torch.zeros_like(energy), torch.ones_like(energy)
     for k, denominator in _denominators(energy, half_dim, half_square, steps):
         series = energy / denominator * (1 + series)
         if k < shift:
-            log_product += denominator.log()
-    log_density = _log_bessel(energy * half_square, half_dim + shift - 1) + log_product
+            product *= denominator / DEBYE  # at most 64 factors between 1/128 and 10⁴: no overflow
+    log_density = _log_bessel(energy * half_square, half_dim + shift - 1) + product.log() + shift * math.log(DEBYE)
     log_density += (half_dim - 1) * energy.log() - energy - half_square
     return log_density, series
 
 
-def _log_above(energy: Tensor, half_dim: float, half_square: Tensor) -> Tensor:
-    """log P(E > energy): from its complement below the mean energy, by its own series above."""
+def _log_sides(energy: Tensor, half_dim: float, half_square: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(E ≤ energy) and log P(E > energy): the smaller one by its own series, the other as its complement."""
     mean = half_dim + half_square
-    log_density, ratio = _log_density(torch.minimum(energy, mean), half_dim, half_square)
-    complement = log_density.exp() * ratio
-    upper = torch.maximum(energy, mean)
-    log_density, _ = _log_density(upper, half_dim, half_square)
-    log_tail = log_density + _upper_series(upper, half_dim, half_square).log()
-    return torch.where(energy < mean, torch.log1p(-complement), log_tail)
+    low, high = torch.minimum(energy, mean), torch.maximum(energy, mean)
+    log_density, ratio = _log_density(low, half_dim, half_square)
+    below = log_density + ratio.log()
+    above = _log_density(high, half_dim, half_square)[0] + _upper_series(high, half_dim, half_square).log()
+    left = energy < mean
+    return torch.where(left, below, torch.log1p(-above.exp())), torch.where(left, torch.log1p(-below.exp()), above)
 
 
 def _upper_series(energy: Tensor, half_dim: float, half_square: Tensor) -> Tensor:
@@ -205,6 +223,8 @@ def _upper_series(energy: Tensor, half_dim: float, half_square: Tensor) -> Tenso
         product = product * denominator / energy
         series = series + product
         ratio = energy / denominator
+        if k % 64 == 0 and float(product.div(series).max()) < math.exp(-NATS):
+            return series
     if lowest == 1.0:
         return series + product * _log_density(half_square, 1.0, energy)[1]
     return series + product * (_upper_line(energy, half_square) - 1)

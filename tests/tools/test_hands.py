@@ -1,0 +1,104 @@
+"""What the simulation sees: a toy chapter, with functions that its claims see and functions that they do not."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import nbformat
+import pytest
+
+from diffmem_lib.theory.regimes import collapse_sigma
+from tools import hands
+from tools.execute import PROBE, ChapterFailed, all_chapters, execute
+from tools.results import claims_of
+
+CELLS = {
+    "set-up": """\
+import sympy as sp
+import torch
+from diffmem_lib import claims
+from diffmem_lib.theory import kde, posterior, regimes
+own = claims.by(claims.OWN)
+replicas = 50 * (1 + 0.02 * torch.randn(64, generator=torch.Generator().manual_seed(1)).double().numpy())""",
+    "exact": """\
+ratio = own.values("edge", posterior.participation_ratio, [((100, 1.0, 1.0), 50.0)])""",
+    "drawn-only": "curve = kde.rate(2.0)",
+    "zero": "nothing = kde.log_moment(0.0, 1.0)",
+    "needed": f"assert abs(regimes.collapse_sigma(100, 10) - {collapse_sigma(100, 10)!r}) < 1e-9",
+    "measured": """\
+own.agreement("participation", "the toy", posterior.participation_ratio(100, 1.0, 1.0), replicas, wrong={"all": 100.0})
+""",
+    "later": "raise RuntimeError('not reached')",
+}
+
+
+def write(path, *left_out):
+    cells = [nbformat.v4.new_code_cell(code, id=name) for name, code in CELLS.items() if name not in left_out]
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory):
+    path = write(tmp_path_factory.mktemp("chapters") / "toy.ipynb", "later")
+    with ThreadPoolExecutor(max_workers=2) as pool:
+        return {row["function"]: (row["verdict"], row["by"]) for row in hands.rows_of(path, pool)}
+
+
+def test_each_function_that_the_chapter_calls_is_made_wrong(rows):
+    assert rows == {
+        "kde.log_moment": ("unchanged", ""),
+        "kde.rate": ("survives", ""),
+        "posterior.participation_ratio": ("refused", "participation"),
+        "regimes.collapse_sigma": ("stopped", "AssertionError"),
+    }
+
+
+def test_a_run_ends_with_the_first_refusal(tmp_path):
+    outcome = hands.run(write(tmp_path / "toy.ipynb", "needed"), "posterior.participation_ratio")
+    assert outcome == {"verdict": "refused", "by": "participation"}
+
+
+def test_a_chapter_that_does_not_hold_as_it_is_is_refused(tmp_path):
+    with ThreadPoolExecutor() as pool, pytest.raises(ChapterFailed, match="toy does not hold as it is: RuntimeError"):
+        list(hands.rows_of(write(tmp_path / "toy.ipynb"), pool))
+
+
+def test_claims_know_the_functions_on_which_they_rest(tmp_path):
+    executed = execute(write(tmp_path / "toy.ipynb", "needed", "later"), before=PROBE)
+    rests_on = {claim["id"]: claim["rests_on"] for claim in claims_of(executed)}
+    assert {"kde.rate", "posterior.participation_ratio"} <= set(rests_on["participation"])
+    assert executed.cells[0].execution_count == 1
+
+
+def test_what_no_claim_sees_is_listed():
+    rows = [
+        {"function": "kde.rate", "entry": 0, "verdict": "refused", "by": "a"},
+        {"function": "hermite.loss_series", "entry": 0, "verdict": "refused", "by": "b"},
+        {"function": "hermite.loss_series", "entry": 1, "verdict": "survives", "by": ""},
+        {"function": "kde.entropy", "entry": 0, "verdict": "survives", "by": ""},
+    ]
+    second = [{"function": "kde.entropy", "entry": 0, "verdict": "refused", "by": "c"}]
+    missed = hands.not_simulated({"one": {"key": "", "rows": rows}, "two": {"key": "", "rows": second}})
+    assert "hermite.loss_series" in missed
+    assert "kde.clt_bandwidth" in missed, "called by no chapter"
+    assert not {"kde.rate", "kde.entropy"} & set(missed)
+
+
+def test_the_key_changes_with_code_and_not_with_prose(tmp_path):
+    path = write(tmp_path / "toy.ipynb")
+    before = hands.key_of(path)
+    notebook = nbformat.read(path, as_version=4)
+    notebook.cells.append(nbformat.v4.new_markdown_cell("prose", id="prose"))
+    nbformat.write(notebook, path)
+    assert hands.key_of(path) == before
+    notebook.cells[0].source += "\n"
+    nbformat.write(notebook, path)
+    assert hands.key_of(path) != before
+
+
+def test_the_stored_table_is_not_stale():
+    """It is written by a long command; while chapters are being converted there may be none."""
+    table = hands.read_table()
+    if table:
+        assert {path.stem: hands.key_of(path) for path in all_chapters()} == {
+            name: chapter["key"] for name, chapter in table.items()
+        }, "run make hands"
