@@ -146,12 +146,30 @@ CASES = {
             "levels": COUNT,
         },
     ),
+    simulation.noised_points: (
+        {"training": POINTS, "sigma": 1.0, "m": 3},
+        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT},
+    ),
+    simulation.log_odds: (
+        {"denoiser": DENOISER, "index": torch.arange(2), "y": QUERIES, "sigma": 1.0},
+        {
+            "index": [torch.arange(3), torch.zeros(2), torch.tensor([0, 4]), torch.tensor([0, -1])],
+            "y": tensors(QUERIES),
+            "sigma": POSITIVE,
+        },
+    ),
     LEVELS.rest: ({"bandwidth": 1.0}, {"bandwidth": POSITIVE}),
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (
-        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode"},
-        {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
+        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode", "start": QUERIES},
+        {
+            "n": COUNT,
+            "dim": COUNT,
+            "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)],
+            "method": WORD,
+            "start": [v for v in tensors(QUERIES) if v is not None],
+        },
     ),
     simulation.sample_ddpm: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},

@@ -11,6 +11,7 @@ from .online_sgd import (
     spherical_sgd,
     tanh_activation,
 )
+from .ownership import log_odds, noised_points
 from .samplers import SamplerState, sample, sample_states
 
 __all__ = [
@@ -24,6 +25,8 @@ __all__ = [
     "energy_levels",
     "fit_linear",
     "hermite_activation",
+    "log_odds",
+    "noised_points",
     "reduced_chain",
     "sample",
     "sample_ddpm",
