@@ -165,8 +165,14 @@ CASES = {
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (
-        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode"},
-        {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
+        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode", "start": QUERIES},
+        {
+            "n": COUNT,
+            "dim": COUNT,
+            "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)],
+            "method": WORD,
+            "start": [v for v in tensors(QUERIES) if v is not None],
+        },
     ),
     simulation.sample_ddpm: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS, "step_variance": "beta"},

@@ -1,7 +1,7 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .linear import LinearDenoiser, fit_linear, sample_ddpm, sample_flow
+from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
 from .neuron import neuron_loss_change
 from .online_sgd import (
     Activation,
@@ -25,6 +25,7 @@ __all__ = [
     "SamplerState",
     "energy_levels",
     "fit_linear",
+    "gaussian_divergences",
     "hermite_activation",
     "log_odds",
     "noised_points",

@@ -1,4 +1,4 @@
-"""Linear denoisers: fitted in closed form, sampled step by step with DDPM or along the probability flow."""
+"""Linear denoisers: fitted in closed form, sampled with DDPM or along the flow, held against what they should draw."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor
 from .. import _checks, _tensors
 from ..schedules import NoiseSchedule
 
-__all__ = ["LinearDenoiser", "fit_linear", "sample_ddpm", "sample_flow"]
+__all__ = ["LinearDenoiser", "fit_linear", "gaussian_divergences", "sample_ddpm", "sample_flow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,9 +43,7 @@ class LinearDenoiser:
 
     def __post_init__(self) -> None:
         *replicas, dim = _batched(self.mean, "mean", axes=1).shape
-        _tensors.floating(self.covariance, "covariance", shape=(*replicas, dim, dim), device=self.mean.device)
-        if self.covariance.dtype != self.mean.dtype:
-            raise ValueError(f"covariance must be {self.mean.dtype} as the mean is, got {self.covariance.dtype}")
+        _like(self.covariance, "covariance", self.mean, (*replicas, dim, dim))
         _check_positive(_tensors.symmetric(self.covariance, "covariance"))
         object.__setattr__(self, "ridge", _checks.number(self.ridge, "ridge", low=0))
 
@@ -60,7 +58,7 @@ class LinearDenoiser:
         return math.sqrt(1 - alpha_bar) * torch.linalg.solve(noised, centred.mT).mT
 
 
-def fit_linear(training: Tensor, ridge: float = 0.0) -> LinearDenoiser:
+def fit_linear(training: Tensor, ridge: float = 0.0, mean: Tensor | None = None) -> LinearDenoiser:
     """The linear denoiser with the least squared error on ``training``, averaged over infinitely many draws of noise.
 
     Parameters
@@ -69,16 +67,79 @@ def fit_linear(training: Tensor, ridge: float = 0.0) -> LinearDenoiser:
         Training points; leading axes are replicas.
     ridge : float
         c ≥ 0, as in :class:`LinearDenoiser`. Its covariance Σ̂ carries 1/n.
+    mean : Tensor (d,), optional
+        The mean, where it is known: it is not fitted, and Σ̂ is the second moment about it.
 
     Raises
     ------
     ValueError
-        If ``training`` is not a finite floating tensor of at least two axes, or ``ridge`` is negative.
+        If ``training`` is not a finite floating tensor of at least two axes, ``ridge`` is negative, or ``mean`` is not
+        a vector like the points.
     """
-    _batched(training, "training", axes=2)
-    mean = training.mean(-2)
-    centred = training - mean[..., None, :]
-    return LinearDenoiser(mean, centred.mT @ centred / training.shape[-2], ridge)
+    *replicas, n, dim = _batched(training, "training", axes=2).shape
+    if mean is None:
+        centre = training.mean(-2)
+    else:
+        _like(mean, "mean", training, (dim,))
+        centre = mean.expand(*replicas, dim)
+    centred = training - centre[..., None, :]
+    return LinearDenoiser(centre, centred.mT @ centred / n, ridge)
+
+
+def gaussian_divergences(
+    denoiser: LinearDenoiser, mean: Tensor | None = None, covariance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""Both Kullback–Leibler divergences between ρ = N(mean, covariance) and what the denoiser samples, total, in nats.
+
+    The latter is ρ_n = N(μ̂, Σ̂ + cI). In the coordinates in which ρ is N(0, I) it becomes N(δ, W), and
+
+    .. math::
+        \mathrm{KL}(\rho_n\|\rho) = \tfrac12\left[\operatorname{Tr}W - d - \log\det W + |\delta|^2\right], \qquad
+        \mathrm{KL}(\rho\|\rho_n)
+        = \tfrac12\left[\operatorname{Tr}W^{-1} - d + \log\det W + \delta^\top W^{-1}\delta\right].
+
+    Measured in *The d/N law* (chapters/dn_law.ipynb).
+
+    Parameters
+    ----------
+    denoiser : LinearDenoiser
+        One, or a batch of replicas.
+    mean : Tensor (d,), optional
+        Mean of ρ (default: 0).
+    covariance : Tensor (d, d), optional
+        Covariance of ρ, positive definite (default: the identity).
+
+    Returns
+    -------
+    tuple of Tensor (...)
+        Reverse KL(ρ_n‖ρ) and forward KL(ρ‖ρ_n), one entry a replica; both infinite where Σ̂ + cI is singular up to
+        rounding.
+
+    Raises
+    ------
+    ValueError
+        If ``mean`` or ``covariance`` does not fit the denoiser, or ``covariance`` is not positive definite.
+    """
+    *_, dim = denoiser.mean.shape
+    identity = torch.eye(dim, dtype=denoiser.mean.dtype, device=denoiser.mean.device)
+    offset, learned = denoiser.mean, denoiser.covariance + denoiser.ridge * identity
+    if mean is not None:
+        offset = offset - _like(mean, "mean", offset, (dim,))
+    if covariance is not None:
+        root = _root(_like(covariance, "covariance", offset, (dim, dim)))
+        learned = _unmixed(root, _unmixed(root, learned).mT)
+        offset = _unmixed(root, offset[..., None])[..., 0]
+    factor, failed = torch.linalg.cholesky_ex(learned)
+    scales = factor.diagonal(dim1=-2, dim2=-1)
+    rounding = dim * torch.finfo(scales.dtype).eps
+    singular = (failed != 0) | ((scales**2).amin(-1) <= rounding * (scales**2).amax(-1))
+    factor = torch.where(singular[..., None, None], identity, factor)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    trace, inverse = learned.diagonal(dim1=-2, dim2=-1).sum(-1), _unmixed(factor, identity)
+    near, far = (offset**2).sum(-1), ((inverse @ offset[..., None]) ** 2).sum((-2, -1))
+    reverse = (trace - dim - log_det + near) / 2
+    forward = ((inverse**2).sum((-2, -1)) - dim + log_det + far) / 2
+    return reverse.masked_fill(singular, math.inf), forward.masked_fill(singular, math.inf)
 
 
 @torch.no_grad()
@@ -216,6 +277,27 @@ def _single(denoiser: Any, n: Any, betas: Any) -> tuple[int, NoiseSchedule]:
     if schedule.alphas_bar[0] == 1:
         raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
     return n, schedule
+
+
+def _unmixed(lower: Tensor, vectors: Tensor) -> Tensor:
+    """lower⁻¹ vectors for a lower triangular matrix."""
+    return torch.linalg.solve_triangular(lower, vectors, upper=False)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The Cholesky factor (d, d) of a covariance that must have one."""
+    factor, failed = torch.linalg.cholesky_ex(_tensors.symmetric(covariance, "covariance"))
+    if failed:
+        raise ValueError("covariance must be positive definite, got one with an eigenvalue that is not positive")
+    return factor
+
+
+def _like(value: Any, name: str, reference: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``value`` as a tensor of this shape with the dtype and device of ``reference``."""
+    _tensors.floating(value, name, shape=shape, device=reference.device)
+    if value.dtype != reference.dtype:
+        raise ValueError(f"{name} must be {reference.dtype} as the points are, got {value.dtype}")
+    return value
 
 
 def _check_positive(covariance: Tensor) -> None:
