@@ -182,6 +182,14 @@ CASES = {
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
         {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
     ),
+    simulation.gaussian_divergences: (
+        {"denoiser": simulation.fit_linear(POINTS), "mean": POINTS[0], "covariance": EYE},
+        {"mean": tensors(POINTS[0])[:4], "covariance": [*tensors(EYE)[:4], -EYE]},
+    ),
+    simulation.neuron_loss_change: (
+        {"activation": torch.tanh, "alpha_bar": 0.5, "overlaps": [0.1], "n": 4, "replicas": 2, "dim": 3},
+        {"alpha_bar": OPEN_UNIT, "n": COUNT, "replicas": COUNT, "dim": [*COUNT, 1], "latent": WORD},
+    ),
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
     memorization.audit: (
@@ -252,6 +260,10 @@ CASES = {
     coverage.point_critical_sigma: (
         {"coordinates": [1.0, 0.5], "eigenvalues": EIGENVALUES, "n": 10.0},
         {"coordinates": VECTOR, "eigenvalues": SPECTRUM, "n": LARGE},
+    ),
+    coverage.condensation_strength: (
+        {"z": 0.5, "share": 0.7},
+        {"z": [*NUMBER, -31.0, 31.0], "share": [*POSITIVE, 1.5]},
     ),
     coverage.shell_critical_alpha: ({"radius": 1.0, "sigma": 1.0}, {"radius": [*NUMBER, -1.0], "sigma": POSITIVE}),
     coverage.spectrum_memorized_probability: (
@@ -399,6 +411,14 @@ CASES = {
     sgd_dynamics.escape_time: (
         {"order": 4, "start": 0.1, "end": 0.5},
         {"order": COUNT, "start": POSITIVE, "end": POSITIVE},
+    ),
+    sgd_dynamics.settling_overlap: (
+        {"fraction": 0.3, "growth": 2.0},
+        {"fraction": OPEN_UNIT, "growth": [*NUMBER, -1.0]},
+    ),
+    sgd_dynamics.heated_escape_time: (
+        {"fraction": 0.3, "start": 0.1, "end": 0.3, "growth": 2.0},
+        {"fraction": OPEN_UNIT, "start": POSITIVE, "end": [*NUMBER, 0.05, 1.0], "growth": [*NUMBER, -1.0]},
     ),
     sgd_dynamics.free_energy: (
         {"order": 4, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "overlap": 0.5},
