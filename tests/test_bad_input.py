@@ -270,6 +270,10 @@ CASES = {
         {"activation": np.tanh, "alpha_bar": 0.5, "cumulants": {4: -2.0}, "order": 4},
         {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "cumulants": [{4: math.nan}, None], "order": [-1, 1.5, None]},
     ),
+    hermite.mixture_loss: (
+        {"activation": np.tanh, "alpha_bar": 0.5, "weights": [1.0], "means": [0.0], "variances": [1.0]},
+        {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "weights": [[0.5], [math.nan], None]},
+    ),
     kde.clt_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.condensation_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.optimal_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),

@@ -18,10 +18,14 @@ from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError, CellTimeoutError, DeadKernelError
 
 from tools import formulas
+from tools.results import claims_json, claims_of
 
 ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = ROOT / "chapters"
 TOC = ROOT / "book" / "_toc.yml"
+CLAIMS = ROOT / "diffmem_lib" / "claims" / "claims.json"
+#: Every id that was ever published: addresses of claims are permanent.
+IDS = ROOT / "book" / "claim_ids.txt"
 #: Run ahead of a chapter, lets its claims know which functions of theory they rest on.
 PROBE = "from tools import probe\nprobe.install()\ndel probe"
 
@@ -106,6 +110,14 @@ def chapter_path(name: str) -> Path:
     return path
 
 
+def publish(notebooks: dict[str, nbformat.NotebookNode]) -> None:
+    """Write all claims to the library's claims.json, and add new ones to the list of ids that may be cited."""
+    CLAIMS.write_text(claims_json(notebooks), encoding="utf-8")
+    known = IDS.read_text(encoding="utf-8").split() if IDS.is_file() else []
+    found = [f"{name}/{claim['id']}" for name, notebook in notebooks.items() for claim in claims_of(notebook)]
+    IDS.write_text("\n".join(sorted({*known, *found})) + "\n", encoding="utf-8")
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tools.execute", description="Execute chapters in place, as they are committed."
@@ -125,6 +137,7 @@ def main() -> int:
         formulas.write(notebook)
         nbformat.write(notebook, path)
         print(f"{time.perf_counter() - start:.1f} s")
+    publish({path.stem: nbformat.read(path, as_version=4) for path in all_chapters()})
     return 0
 
 

@@ -21,6 +21,7 @@ __all__ = ["judge", "mutants"]
 
 _SAMPLE_SLOW = 20
 _SAMPLE = 500
+_MOST_BUILT = 2000
 _OTHER_POINTS = 12
 _EXACT = mpmath.mpf(10) ** (15 - DIGITS)
 
@@ -28,42 +29,64 @@ _EXACT = mpmath.mpf(10) ** (15 - DIGITS)
 _COARSE_DIGITS = 20
 _COARSE = 1e-8
 
+#: Where in a formula something is replaced (arguments of arguments), and by what.
+Change = tuple[tuple[int, ...], sympy.Basic]
+
+#: The number of an entry, and one of its mutants.
+Numbered = tuple[int, sympy.Expr | None]
+
 #: The value of an expression at a point (raises Unevaluable), and what was measured there.
 Measured = tuple[Callable[[sympy.Expr], mpmath.mpc], mpmath.mpc]
 
 
 def mutants(formula: sympy.Expr) -> list[sympy.Expr | None]:
     """The distinct mutants of a formula, in a fixed order; ``None`` for one that SymPy cannot build."""
-    pool = sorted(formula.free_symbols, key=lambda symbol: (str(symbol), sympy.srepr(symbol)))
-    distinct = dict.fromkeys(chain(_signs([formula]), _mutations(formula, tuple(pool))))
-    distinct.pop(formula, None)
+    return _built((formula, change) for change in _changes_of(formula))
+
+
+def _built(changes: Iterable[tuple[sympy.Expr, Change]]) -> list[sympy.Expr | None]:
+    """What comes of changes to formulas, each once, without those that change nothing."""
+    distinct: dict[sympy.Expr | None, None] = {}
+    for formula, (path, new) in changes:
+        mutant = _replaced(formula, path, new)
+        if mutant != formula:
+            distinct[mutant] = None
     return list(distinct)
 
 
-def _mutations(node: sympy.Basic, pool: tuple[sympy.Symbol, ...]) -> Iterator[sympy.Basic | None]:
-    """Each single mutation inside a node; ``pool`` holds the symbols that can stand for one another there."""
+def _changes_of(formula: sympy.Expr) -> Iterator[Change]:
+    pool = sorted(formula.free_symbols, key=lambda symbol: (str(symbol), sympy.srepr(symbol)))
+    yield from _sign(formula)
+    yield from _changes(formula, tuple(pool))
+
+
+def _changes(node: sympy.Basic, pool: tuple[sympy.Symbol, ...]) -> Iterator[Change]:
+    """Each single change inside a node; ``pool`` holds the symbols that can stand for one another there."""
     if isinstance(node, sympy.Number | sympy.NumberSymbol):
-        yield from _numbers(node)
+        yield from (((), number) for number in _numbers(node))
     elif isinstance(node, sympy.Symbol):
-        yield from (node**2, sympy.sqrt(node), sympy.Integer(1))
-        yield from (other for other in pool if other != node)
+        yield from (((), new) for new in (node**2, sympy.sqrt(node), sympy.Integer(1)))
+        yield from (((), other) for other in pool if other != node)
     elif isinstance(node, ExprWithLimits):
         yield from _inside_limits(node, pool)
     elif isinstance(node, sympy.Derivative):
-        for body in _mutations(node.expr, pool):
-            yield _rebuilt(node, 0, body)
+        yield from _below(0, _changes(node.expr, pool))
     else:
         if isinstance(node, sympy.Add | sympy.Mul):
-            yield from (node.func(*node.args[:k], *node.args[k + 1 :]) for k in range(len(node.args)))
+            yield from (((), node.func(*node.args[:k], *node.args[k + 1 :])) for k in range(len(node.args)))
         for k, argument in enumerate(node.args):
             # The sign of a factor is the sign of its product.
-            signs = () if isinstance(node, sympy.Mul) else _signs([argument])
-            for mutation in chain(signs, _mutations(argument, pool)):
-                yield _rebuilt(node, k, mutation)
+            signs = () if isinstance(node, sympy.Mul) else _sign(argument)
+            yield from _below(k, chain(signs, _changes(argument, pool)))
 
 
-def _signs(expressions: Iterable[sympy.Basic]) -> Iterator[sympy.Expr]:
-    return (-expression for expression in expressions if isinstance(expression, sympy.Expr))
+def _below(place: int, changes: Iterable[Change]) -> Iterator[Change]:
+    return (((place, *path), new) for path, new in changes)
+
+
+def _sign(expression: sympy.Basic) -> Iterator[Change]:
+    if isinstance(expression, sympy.Expr):
+        yield (), -expression
 
 
 def _numbers(number: sympy.Expr) -> Iterator[sympy.Expr]:
@@ -76,17 +99,20 @@ def _numbers(number: sympy.Expr) -> Iterator[sympy.Expr]:
         yield from (sympy.Rational(number.p, number.q + step) for step in (1, -1))
 
 
-def _inside_limits(node: ExprWithLimits, pool: tuple[sympy.Symbol, ...]) -> Iterator[sympy.Basic | None]:
-    """Mutations of an integrand or summand, where the bound variables are symbols too, and of the bounds."""
-    for body in chain(_signs([node.function]), _mutations(node.function, (*pool, *node.variables))):
-        yield _rebuilt(node, 0, body)
+def _inside_limits(node: ExprWithLimits, pool: tuple[sympy.Symbol, ...]) -> Iterator[Change]:
+    """Changes of an integrand or summand, where the bound variables are symbols too, and of the bounds."""
+    yield from _below(0, chain(_sign(node.function), _changes(node.function, (*pool, *node.variables))))
     for k, limit in enumerate(node.limits, 1):
         for j, bound in enumerate(limit.args[1:], 1):
-            for mutation in chain(_signs([bound]), _mutations(bound, pool)):
-                yield _rebuilt(node, k, _rebuilt(limit, j, mutation))
+            yield from _below(k, _below(j, chain(_sign(bound), _changes(bound, pool))))
 
 
-def _rebuilt(node: sympy.Basic, place: int, argument: sympy.Basic | None) -> sympy.Basic | None:
+def _replaced(node: sympy.Basic, path: tuple[int, ...], new: sympy.Basic) -> sympy.Basic | None:
+    """The node with what stands at the path replaced; ``None`` if SymPy cannot build it."""
+    if not path:
+        return new
+    place, *rest = path
+    argument = _replaced(node.args[place], tuple(rest), new)
     if argument is None:
         return None
     try:
@@ -114,12 +140,11 @@ def judge(
     domain
         The claim's domain. A mutant is equal to the truth only if it is so at *other* points, drawn without it.
     """
-    made = [(k, mutant) for k, entry in enumerate(entries) for mutant in mutants(entry)]
     slow = any(map(is_slow, entries))
     limit, digits = (_SAMPLE_SLOW, _COARSE_DIGITS) if slow else (_SAMPLE, DIGITS)
     tolerance = max(tolerance, _COARSE) if slow else tolerance
     evaluators = [values_at(point, f"{id}/functions", digits) for point in points]
-    tried = made if len(made) <= limit else random.Random(f"{id}/mutants").sample(made, limit)
+    count, tried = _drawn(entries, limit, random.Random(f"{id}/mutants"))
     references = [_Elsewhere(id, entry, domain, digits) for entry in entries]
     refused = equal = unevaluated = 0
     survivors = []
@@ -133,7 +158,22 @@ def judge(
             equal += 1
         else:
             survivors.append(name_of(mutant))
-    return Mutants(len(made), len(tried), refused, equal, unevaluated), tuple(survivors)
+    return Mutants(count, len(tried), refused, equal, unevaluated), tuple(survivors)
+
+
+def _drawn(entries: Sequence[sympy.Expr], limit: int, rng: random.Random) -> tuple[int, list[Numbered]]:
+    """How many mutants there are, and all of them, or ``limit`` drawn; each with the number of its entry.
+
+    To build a mutant of a large formula takes longer than to refuse it, so that of very many only the drawn ones are.
+    """
+    changes = [(k, change) for k, entry in enumerate(entries) for change in _changes_of(entry)]
+    many = len(changes) > _MOST_BUILT
+    chosen = sorted(rng.sample(range(len(changes)), limit)) if many else range(len(changes))
+    by_entry = [[changes[i][1] for i in chosen if changes[i][0] == k] for k in range(len(entries))]
+    made = [(k, m) for k, entry in enumerate(entries) for m in _built((entry, change) for change in by_entry[k])]
+    if many:
+        return len(changes), made
+    return len(made), made if len(made) <= limit else rng.sample(made, limit)
 
 
 def _is_refused(mutant: sympy.Expr, measured: Iterable[Measured], tolerance: float | mpmath.mpf) -> bool | None:

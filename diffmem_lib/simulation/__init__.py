@@ -1,8 +1,8 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .energy_levels import EnergyLevels, energy_levels
 from .linear import LinearDenoiser, fit_linear, sample_ddpm
+from .neuron import neuron_loss_change
 from .online_sgd import (
     Activation,
     OverlapRuns,
@@ -11,6 +11,7 @@ from .online_sgd import (
     spherical_sgd,
     tanh_activation,
 )
+from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "energy_levels",
     "fit_linear",
     "hermite_activation",
+    "neuron_loss_change",
     "reduced_chain",
     "sample",
     "sample_ddpm",

@@ -23,6 +23,7 @@ __all__ = [
     "information_exponent",
     "loss_coefficients",
     "loss_series",
+    "mixture_loss",
 ]
 
 Function = Callable[[NDArray[np.float64]], ArrayLike]
@@ -231,6 +232,45 @@ def loss_series(
     coefficients = loss_coefficients(activation, alpha_bar, order)
     k = np.arange(len(moments))
     return coefficients * moments * float(alpha_bar) ** (k / 2) / scipy.special.factorial(k)
+
+
+def mixture_loss(
+    activation: Function, alpha_bar: float, weights: ArrayLike, means: ArrayLike, variances: ArrayLike
+) -> float:
+    r"""Change of the loss, L − L(0), where the projection y is a mixture of Gaussians: no series, no cumulants.
+
+    For the density p of y, an integration by parts takes the derivative off φ in
+    :math:`g = \varphi^2 - 2s\,\varphi' + 2s\,y\,\varphi`, :math:`s = \sqrt{1-\bar\alpha}`:
+
+    .. math:: E\,g(y) = \int \bigl[\varphi^2\,p + 2s\,\varphi\,(p' + y\,p)\bigr]\,dy.
+
+    Parameters
+    ----------
+    activation, alpha_bar
+        As in :func:`loss_coefficients`.
+    weights, means, variances
+        Of the Gaussians that make up the law of y, each (k,); the weights sum to 1, variances are positive, below 20.
+    """
+    activation = _checks.function(activation, "activation")
+    alpha_bar = _checks.number(alpha_bar, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
+    names = {"weights": weights, "means": means, "variances": variances}
+    checked = [_checks.array(value, name, ndim=1)[:, None] for name, value in names.items()]
+    if len({len(column) for column in checked}) != 1:
+        raise ValueError(f"weights, means and variances must have one length, got {[len(c) for c in checked]}")
+    weight, mean, variance = checked
+    if (variance <= 0).any() or (variance >= 20).any():
+        raise ValueError(f"variances must be positive and below 20, got {variance.ravel()}")
+    if (weight < 0).any() or abs(weight.sum() - 1) > 1e-9:
+        raise ValueError(f"weights must be non-negative and sum to 1, got a sum of {weight.sum():.12g}")
+
+    def over_gaussian(y: NDArray[np.float64]) -> NDArray[np.float64]:
+        parts = weight * np.exp((y**2 - (y - mean) ** 2 / variance) / 2) / np.sqrt(variance)
+        phi = np.asarray(activation(y), dtype=np.float64)
+        slope = (parts * ((mean - y) / variance + y)).sum(axis=0)
+        return phi**2 * parts.sum(axis=0) + 2 * math.sqrt(1 - alpha_bar) * phi * slope
+
+    at_zero = hermite_coefficients(lambda y: np.square(activation(y)), 0)
+    return float((hermite_coefficients(over_gaussian, 0) - at_zero)[0])
 
 
 def information_exponent(activation: Function, alpha_bar: float, cumulants: Mapping[int, float]) -> float:

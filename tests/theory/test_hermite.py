@@ -17,6 +17,7 @@ from diffmem_lib.theory.hermite import (
     information_exponent,
     loss_coefficients,
     loss_series,
+    mixture_loss,
 )
 
 INF = math.inf
@@ -230,6 +231,53 @@ def test_loss_series_is_the_loss_of_a_mixture():
         g = phi**2 - 2 * s * slope + 2 * s * y * phi
         expected = np.repeat(weights, 2) @ g / (2 * math.sqrt(2 * math.pi))
         assert np.polynomial.polynomial.polyval(m, series) == pytest.approx(expected, rel=1e-12)
+
+
+def reference_mixture_loss(activation, slope, alpha_bar, parts):
+    """30-digit quadrature of g, with its derivative, over the mixture and over N(0, 1)."""
+    with mpmath.workdps(30):
+        s = mpmath.sqrt(1 - mpmath.mpf(alpha_bar))
+
+        def g(y):
+            return activation(y) ** 2 - 2 * s * slope(y) + 2 * s * y * activation(y)
+
+        def average(mean, variance):
+            return mpmath.quad(lambda y: g(y) * mpmath.npdf(y, mean, mpmath.sqrt(variance)), [-30, -6, 0, 6, 30])
+
+        return float(sum(w * average(mean, variance) for w, mean, variance in parts) - average(0, 1))
+
+
+@pytest.mark.parametrize(("alpha_bar", "parts"), [
+    (0.7, [(0.5, 0.8, 0.36), (0.5, -0.8, 0.36)]),
+    (0.3, [(1.0, 0.0, 3.0)]),
+    (0.9, [(0.2, -1.1, 0.5), (0.5, 0.3, 1.4), (0.3, 0.0, 6.0)]),
+    (0.5, [(1.0, 0.4, 1.0)]),
+])  # fmt: skip
+def test_mixture_loss_against_the_definition_with_a_derivative(alpha_bar, parts):
+    expected = reference_mixture_loss(mpmath.tanh, lambda y: 1 - mpmath.tanh(y) ** 2, alpha_bar, parts)
+    assert mixture_loss(np.tanh, alpha_bar, *zip(*parts, strict=True)) == pytest.approx(expected, rel=1e-11, abs=1e-13)
+
+
+def test_mixture_loss_of_relu_is_that_of_a_quadratic_on_symmetric_laws():
+    # The even part of g is ½(1 + 2s)y² − s: only the second moment counts.
+    s, weights, means, variances = math.sqrt(0.4), [0.3, 0.4, 0.3], [-1.2, 0.0, 1.2], [0.5, 2.0, 0.5]
+    second = np.dot(weights, np.square(means) + variances)
+    expected = (1 + 2 * s) / 2 * (second - 1)
+    assert mixture_loss(relu, 0.6, weights, means, variances) == pytest.approx(expected, rel=1e-11)
+
+
+def test_mixture_loss_of_a_standard_gaussian_is_zero():
+    assert abs(mixture_loss(np.tanh, 0.5, [1.0], [0.0], [1.0])) < 1e-14
+
+
+@pytest.mark.parametrize(("weights", "means", "variances", "named"), [
+    ([0.5, 0.4], [0, 0], [1, 1], "weights"), ([1.5, -0.5], [0, 0], [1, 1], "weights"),
+    ([1.0], [0.0, 1.0], [1.0], "one length"), ([1.0], [0.0], [0.0], "variances"), ([1.0], [0.0], [25.0], "variances"),
+    ([1.0], [NAN], [1.0], "means"), ([], [], [], "weights"), ([1.0], [0.0], [INF], "variances"),
+])  # fmt: skip
+def test_mixture_loss_refuses(weights, means, variances, named):
+    with pytest.raises(ValueError, match=named):
+        mixture_loss(np.tanh, 0.5, weights, means, variances)
 
 
 ODD = lambda y: -np.tanh(y)  # noqa: E731
