@@ -146,7 +146,10 @@ CASES = {
             "levels": COUNT,
         },
     ),
-    LEVELS.rest: ({"bandwidth": 1.0}, {"bandwidth": POSITIVE}),
+    **{
+        method: ({"bandwidth": 1.0}, {"bandwidth": [math.nan, math.inf, 0.0, -1.0, None, "x"]})
+        for method in (LEVELS.rest, LEVELS.expected)
+    },
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (

@@ -66,14 +66,28 @@ class EnergyLevels:
         ValueError
             If ``bandwidth`` h is not a positive number.
         """
+        return self._split(bandwidth)[1]
+
+    def expected(self, bandwidth: float) -> Tensor:
+        r"""log of the expected weight :math:`n \int_0^E e^{-e/h^2} dP(e)` of energies up to the last kept E, (draws,).
+
+        The weight of the kept levels less this has mean zero: it is the fluctuation that the largest terms bring into
+        the sum. Where nothing is left out (the last level is infinite), it is the mean of the whole sum.
+        ``bandwidth`` and ``ValueError`` as in :meth:`rest`.
+        """
+        return self._split(bandwidth)[0]
+
+    def _split(self, bandwidth: float) -> tuple[Tensor, Tensor]:
+        """log of the expected weight up to the last kept level and beyond it."""
         bandwidth = _tensors.noise_level(bandwidth, "bandwidth")
-        stretch, half_dim, half_square = 1 + bandwidth**-2, self.dim / 2, self.square[:, None] / 2
-        log_mean = self.log_n - half_dim * math.log1p(bandwidth**-2) - half_square / (1 + bandwidth**2)
-        last = self.energies[:, -1:]
-        none = last.isinf()
-        tilted = half_square / stretch
-        beyond = _log_above(torch.where(none, 0.0, stretch * last), half_dim, tilted)
-        return torch.where(none, -torch.inf, log_mean + beyond)[:, 0]
+        stretch, last, none = 1 + bandwidth**-2, self.energies[:, -1:], self.energies[:, -1].isinf()
+        log_mean = self.log_n - 0.5 * self.dim * math.log1p(bandwidth**-2) - 0.5 * self.square / (1 + bandwidth**2)
+        tilted = 0.5 * self.square[:, None] / stretch
+        below, above = _log_sides(torch.where(last.isinf(), 1.0, stretch * last), 0.5 * self.dim, tilted)
+        return (
+            torch.where(none, log_mean, log_mean + below[:, 0]),
+            torch.where(none, -torch.inf, log_mean + above[:, 0]),
+        )
 
 
 def energy_levels(
@@ -183,15 +197,15 @@ def _log_density(energy: Tensor, half_dim: float, half_square: Tensor) -> tuple[
     return log_density, series
 
 
-def _log_above(energy: Tensor, half_dim: float, half_square: Tensor) -> Tensor:
-    """log P(E > energy): from its complement below the mean energy, by its own series above."""
+def _log_sides(energy: Tensor, half_dim: float, half_square: Tensor) -> tuple[Tensor, Tensor]:
+    """log P(E ≤ energy) and log P(E > energy): the smaller one by its own series, the other as its complement."""
     mean = half_dim + half_square
-    log_density, ratio = _log_density(torch.minimum(energy, mean), half_dim, half_square)
-    complement = log_density.exp() * ratio
-    upper = torch.maximum(energy, mean)
-    log_density, _ = _log_density(upper, half_dim, half_square)
-    log_tail = log_density + _upper_series(upper, half_dim, half_square).log()
-    return torch.where(energy < mean, torch.log1p(-complement), log_tail)
+    low, high = torch.minimum(energy, mean), torch.maximum(energy, mean)
+    log_density, ratio = _log_density(low, half_dim, half_square)
+    below = log_density + ratio.log()
+    above = _log_density(high, half_dim, half_square)[0] + _upper_series(high, half_dim, half_square).log()
+    left = energy < mean
+    return torch.where(left, below, torch.log1p(-above.exp())), torch.where(left, torch.log1p(-below.exp()), above)
 
 
 def _upper_series(energy: Tensor, half_dim: float, half_square: Tensor) -> Tensor:
@@ -209,6 +223,8 @@ def _upper_series(energy: Tensor, half_dim: float, half_square: Tensor) -> Tenso
         product = product * denominator / energy
         series = series + product
         ratio = energy / denominator
+        if k % 64 == 0 and float(product.div(series).max()) < math.exp(-NATS):
+            return series
     if lowest == 1.0:
         return series + product * _log_density(half_square, 1.0, energy)[1]
     return series + product * (_upper_line(energy, half_square) - 1)

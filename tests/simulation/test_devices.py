@@ -75,7 +75,7 @@ def of_chance(training, generator):
     yield Gaussian(training[0], training[:20].T @ training[:20]).sample(9, generator)
     for square in (9.0, training[:4].square().sum(1)):
         found = energy_levels(12, 5.0, square, 4, generator, levels=8)
-        yield from (found.energies, found.square, found.rest(0.8))
+        yield from (found.energies, found.square, found.rest(0.8), found.expected(0.8))
     for latent in ("rademacher", "three_point", "student_t", "skewed"):
         law = MixedCumulant(12, covariance_snr=1.0, cumulant_snr=2.0, latent=latent)
         yield from (law.sample(9, generator), law.mean_clone().mean, law.gaussian_clone().covariance)

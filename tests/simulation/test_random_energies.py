@@ -113,12 +113,34 @@ def test_kept_and_left_out_weights_have_the_exact_mean(levels, bandwidth):
     assert weight.mean().item() == pytest.approx(1, abs=4 * error)
 
 
+@pytest.mark.parametrize("bandwidth", [1.5, 2.0, 4.0])
+def test_the_kept_weight_less_its_expectation_has_mean_zero(bandwidth):
+    """However few are kept, with a last level that is itself random; at wide bandwidths, where means can be seen."""
+    found = energy_levels(40, 9.0, 40.0, 6000, seeded(9), levels=12)
+    log_unit = found.expected(bandwidth).max()
+    kept = (-found.energies / bandwidth**2 - log_unit).exp().sum(1)
+    excess = kept - (found.expected(bandwidth) - log_unit).exp()
+    error = excess.std().item() / math.sqrt(6000)
+    assert error < 0.02 * kept.mean().item()
+    assert abs(excess.mean().item()) < 4 * error
+
+
+@pytest.mark.parametrize("bandwidth", [0.05, 0.4, 1.0, 4.0, 50.0])
+@pytest.mark.parametrize("dim", [1, 40, 41])
+def test_both_sides_of_the_last_level_add_up_to_all(dim, bandwidth):
+    found = energy_levels(dim, 9.0, 40.0, 50, seeded(9), levels=12)
+    whole = 9 - dim / 2 * math.log1p(bandwidth**-2) - 20 / (1 + bandwidth**2)
+    both = torch.logaddexp(found.expected(bandwidth), found.rest(bandwidth))
+    torch.testing.assert_close(both, torch.full_like(both, whole), rtol=0, atol=1e-9)
+
+
 def test_few_points_are_a_poisson_number_of_them():
     found = energy_levels(3, math.log(5), 2.0, 4000, seeded(6), levels=40)
     counts = torch.isfinite(found.energies).sum(1).to(torch.float64)
     assert counts.mean().item() == pytest.approx(5, abs=4 * math.sqrt(5 / 4000))
     assert counts.var().item() == pytest.approx(5, rel=0.1)
     assert (found.rest(1.0) == -math.inf).all()
+    assert found.expected(1.0).tolist() == pytest.approx([math.log(5) - 1.5 * math.log(2) - 0.5] * 4000)
     finite = found.energies[torch.isfinite(found.energies)]
     assert stats.kstest(2 * finite, stats.ncx2(3, 2.0).cdf).pvalue > 1e-3
 
