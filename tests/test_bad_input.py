@@ -146,6 +146,18 @@ CASES = {
             "levels": COUNT,
         },
     ),
+    simulation.noised_points: (
+        {"training": POINTS, "sigma": 1.0, "m": 3},
+        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT},
+    ),
+    simulation.log_odds: (
+        {"denoiser": DENOISER, "index": torch.arange(2), "y": QUERIES, "sigma": 1.0},
+        {
+            "index": [torch.arange(3), torch.zeros(2), torch.tensor([0, 4]), torch.tensor([0, -1])],
+            "y": tensors(QUERIES),
+            "sigma": POSITIVE,
+        },
+    ),
     **{
         method: ({"bandwidth": 1.0}, {"bandwidth": [math.nan, math.inf, 0.0, -1.0, None, "x"]})
         for method in (LEVELS.rest, LEVELS.expected)
@@ -153,10 +165,20 @@ CASES = {
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
     simulation.sample: (
-        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode"},
-        {"n": COUNT, "dim": COUNT, "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)], "method": WORD},
+        {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode", "start": QUERIES},
+        {
+            "n": COUNT,
+            "dim": COUNT,
+            "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)],
+            "method": WORD,
+            "start": [v for v in tensors(QUERIES) if v is not None],
+        },
     ),
     simulation.sample_ddpm: (
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS, "step_variance": "beta"},
+        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17], "step_variance": WORD},
+    ),
+    simulation.sample_flow: (
         {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
         {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
     ),
@@ -309,8 +331,13 @@ CASES = {
         {"covariance": MATRIX, "alpha_bar": [*NUMBER, -1.0, 2.0]},
     ),
     linear.sampled_variances: (
-        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0},
-        {"eigenvalues": SPECTRUM, "betas": [*VECTOR, [1.5], [-0.5]], "ridge": [*NUMBER, -1.0]},
+        {"eigenvalues": EIGENVALUES, "betas": [0.1, 0.2], "ridge": 0.0, "step_variance": "beta"},
+        {
+            "eigenvalues": SPECTRUM,
+            "betas": [*VECTOR, [1.5], [-0.5]],
+            "ridge": [*NUMBER, -1.0],
+            "step_variance": WORD,
+        },
     ),
     linear.test_loss: (
         {

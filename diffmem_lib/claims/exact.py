@@ -183,8 +183,10 @@ def _named_in(function: Callable[..., Any]) -> list[Any]:
         return []
     scope = {**function.__globals__, **inspect.getclosurevars(function).nonlocals}
     found = [scope[name] for name in (*code.co_names, *code.co_freevars) if name in scope]
+    modules: set[str] = set()
     for value in found:
-        if inspect.ismodule(value):
+        if inspect.ismodule(value) and value.__name__ not in modules:  # modules name one another in circles
+            modules.add(value.__name__)
             found += [vars(value)[name] for name in code.co_names if name in vars(value)]
     return found
 

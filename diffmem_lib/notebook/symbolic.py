@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import sympy
+from sympy.printing.latex import LatexPrinter
 
-__all__ = ["gaussian_density", "gaussian_expectation", "show"]
+__all__ = ["gaussian_density", "gaussian_expectation", "indexed", "show"]
 
 
 def gaussian_density(x: sympy.Expr, mean: sympy.Expr = 0, variance: sympy.Expr = 1) -> sympy.Expr:
@@ -35,3 +36,15 @@ def gaussian_expectation(
 def show(name: str, expression: sympy.Expr) -> sympy.Eq:
     """The equation ``name`` = expression, unevaluated, for display as the last line of a cell."""
     return sympy.Eq(sympy.Symbol(name), expression, evaluate=False)
+
+
+def indexed(name: str, tex: str) -> sympy.FunctionClass:
+    """An unknown positive sequence: a function of its index, which is printed as a subscript of ``tex``."""
+
+    def printed(term: sympy.Expr, printer: LatexPrinter, exp: str | None = None) -> str:
+        index = printer._print(term.args[0])
+        return f"{tex}_{{{index}}}" + (f"^{{{exp}}}" if exp else "")
+
+    sequence = sympy.Function(name, positive=True)
+    sequence._latex = printed
+    return sequence

@@ -1,7 +1,8 @@
-"""Linear denoisers: fitted in closed form, sampled step by step with DDPM."""
+"""Linear denoisers: fitted in closed form, sampled with DDPM or along the flow, held against what they should draw."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor
 from .. import _checks, _tensors
 from ..schedules import NoiseSchedule
 
-__all__ = ["LinearDenoiser", "fit_linear", "sample_ddpm"]
+__all__ = ["LinearDenoiser", "fit_linear", "gaussian_divergences", "sample_ddpm", "sample_flow"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,9 +43,7 @@ class LinearDenoiser:
 
     def __post_init__(self) -> None:
         *replicas, dim = _batched(self.mean, "mean", axes=1).shape
-        _tensors.floating(self.covariance, "covariance", shape=(*replicas, dim, dim), device=self.mean.device)
-        if self.covariance.dtype != self.mean.dtype:
-            raise ValueError(f"covariance must be {self.mean.dtype} as the mean is, got {self.covariance.dtype}")
+        _like(self.covariance, "covariance", self.mean, (*replicas, dim, dim))
         _check_positive(_tensors.symmetric(self.covariance, "covariance"))
         object.__setattr__(self, "ridge", _checks.number(self.ridge, "ridge", low=0))
 
@@ -59,7 +58,7 @@ class LinearDenoiser:
         return math.sqrt(1 - alpha_bar) * torch.linalg.solve(noised, centred.mT).mT
 
 
-def fit_linear(training: Tensor, ridge: float = 0.0) -> LinearDenoiser:
+def fit_linear(training: Tensor, ridge: float = 0.0, mean: Tensor | None = None) -> LinearDenoiser:
     """The linear denoiser with the least squared error on ``training``, averaged over infinitely many draws of noise.
 
     Parameters
@@ -68,16 +67,79 @@ def fit_linear(training: Tensor, ridge: float = 0.0) -> LinearDenoiser:
         Training points; leading axes are replicas.
     ridge : float
         c ≥ 0, as in :class:`LinearDenoiser`. Its covariance Σ̂ carries 1/n.
+    mean : Tensor (d,), optional
+        The mean, where it is known: it is not fitted, and Σ̂ is the second moment about it.
 
     Raises
     ------
     ValueError
-        If ``training`` is not a finite floating tensor of at least two axes, or ``ridge`` is negative.
+        If ``training`` is not a finite floating tensor of at least two axes, ``ridge`` is negative, or ``mean`` is not
+        a vector like the points.
     """
-    _batched(training, "training", axes=2)
-    mean = training.mean(-2)
-    centred = training - mean[..., None, :]
-    return LinearDenoiser(mean, centred.mT @ centred / training.shape[-2], ridge)
+    *replicas, n, dim = _batched(training, "training", axes=2).shape
+    if mean is None:
+        centre = training.mean(-2)
+    else:
+        _like(mean, "mean", training, (dim,))
+        centre = mean.expand(*replicas, dim)
+    centred = training - centre[..., None, :]
+    return LinearDenoiser(centre, centred.mT @ centred / n, ridge)
+
+
+def gaussian_divergences(
+    denoiser: LinearDenoiser, mean: Tensor | None = None, covariance: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
+    r"""Both Kullback–Leibler divergences between ρ = N(mean, covariance) and what the denoiser samples, total, in nats.
+
+    The latter is ρ_n = N(μ̂, Σ̂ + cI). In the coordinates in which ρ is N(0, I) it becomes N(δ, W), and
+
+    .. math::
+        \mathrm{KL}(\rho_n\|\rho) = \tfrac12\left[\operatorname{Tr}W - d - \log\det W + |\delta|^2\right], \qquad
+        \mathrm{KL}(\rho\|\rho_n)
+        = \tfrac12\left[\operatorname{Tr}W^{-1} - d + \log\det W + \delta^\top W^{-1}\delta\right].
+
+    Measured in *The d/N law* (chapters/dn_law.ipynb).
+
+    Parameters
+    ----------
+    denoiser : LinearDenoiser
+        One, or a batch of replicas.
+    mean : Tensor (d,), optional
+        Mean of ρ (default: 0).
+    covariance : Tensor (d, d), optional
+        Covariance of ρ, positive definite (default: the identity).
+
+    Returns
+    -------
+    tuple of Tensor (...)
+        Reverse KL(ρ_n‖ρ) and forward KL(ρ‖ρ_n), one entry a replica; both infinite where Σ̂ + cI is singular up to
+        rounding.
+
+    Raises
+    ------
+    ValueError
+        If ``mean`` or ``covariance`` does not fit the denoiser, or ``covariance`` is not positive definite.
+    """
+    *_, dim = denoiser.mean.shape
+    identity = torch.eye(dim, dtype=denoiser.mean.dtype, device=denoiser.mean.device)
+    offset, learned = denoiser.mean, denoiser.covariance + denoiser.ridge * identity
+    if mean is not None:
+        offset = offset - _like(mean, "mean", offset, (dim,))
+    if covariance is not None:
+        root = _root(_like(covariance, "covariance", offset, (dim, dim)))
+        learned = _unmixed(root, _unmixed(root, learned).mT)
+        offset = _unmixed(root, offset[..., None])[..., 0]
+    factor, failed = torch.linalg.cholesky_ex(learned)
+    scales = factor.diagonal(dim1=-2, dim2=-1)
+    rounding = dim * torch.finfo(scales.dtype).eps
+    singular = (failed != 0) | ((scales**2).amin(-1) <= rounding * (scales**2).amax(-1))
+    factor = torch.where(singular[..., None, None], identity, factor)
+    log_det = 2 * factor.diagonal(dim1=-2, dim2=-1).log().sum(-1)
+    trace, inverse = learned.diagonal(dim1=-2, dim2=-1).sum(-1), _unmixed(factor, identity)
+    near, far = (offset**2).sum(-1), ((inverse @ offset[..., None]) ** 2).sum((-2, -1))
+    reverse = (trace - dim - log_det + near) / 2
+    forward = ((inverse**2).sum((-2, -1)) - dim + log_det + far) / 2
+    return reverse.masked_fill(singular, math.inf), forward.masked_fill(singular, math.inf)
 
 
 @torch.no_grad()
@@ -89,10 +151,12 @@ def sample_ddpm(
     *,
     eigenbasis: bool = True,
     last_noise: bool = True,
+    step_variance: str = "beta",
 ) -> Tensor:
-    """``n`` points (n, d) from the DDPM sampler of Ho et al. (2020) with variance β_t, started from N(0, I).
+    """``n`` points (n, d) from the DDPM sampler of Ho et al. (2020), started from N(0, I).
 
-    Every step is x_{t−1} = (x_t − β_t ε̂/√(1−ᾱ_t))/√(1−β_t) + √β_t z.
+    Every step is x_{t−1} = (x_t − β_t ε̂/√(1−ᾱ_t))/√(1−β_t) + √s_t z with s_t = β_t, or the variance of the posterior of
+    x_{t−1} given x_t and the data, β_t(1−ᾱ_{t−1})/(1−ᾱ_t). These are the two that Ho et al. name.
 
     Parameters
     ----------
@@ -108,22 +172,22 @@ def sample_ddpm(
         Run all steps on the coordinates along the eigenvectors of Σ̂, where they do not mix: the same law, without a
         matrix product at each step. Otherwise densely, with :meth:`LinearDenoiser.noise`.
     last_noise : bool
-        Whether the last step, from t = 1 to the data, adds its noise too. (Ho et al. leave it out.)
+        Whether the last step, from t = 1 to the data, adds its noise too, if it has any. (Ho et al. leave it out.)
+    step_variance : {"beta", "posterior"}
+        s_t, as above; that of the posterior vanishes in the last step.
 
     Raises
     ------
     ValueError
         If an argument is not as said above.
     """
-    n = _checks.integer(n, "n", low=1)
-    if not isinstance(denoiser, LinearDenoiser) or denoiser.mean.ndim != 1:
-        raise ValueError(f"denoiser must be a single LinearDenoiser without replicas, got {denoiser!r}")
-    schedule = NoiseSchedule(betas)
-    if schedule.alphas_bar[0] == 1:
-        raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
+    n, schedule = _single(denoiser, n, betas)
+    if step_variance not in ("beta", "posterior"):
+        raise ValueError(f"step_variance must be 'beta' or 'posterior', got {step_variance!r}")
     generator = _tensors.generator(generator, denoiser.mean.device)
+    added = _step_variances(schedule, step_variance, last_noise)
     if not eigenbasis:
-        return _run(denoiser.noise, denoiser.mean, n, schedule, generator, last_noise)
+        return _run(denoiser.noise, denoiser.mean, n, schedule, generator, added)
     variances, axes = torch.linalg.eigh(denoiser.covariance)
     mean = denoiser.mean @ axes
 
@@ -131,7 +195,42 @@ def sample_ddpm(
         gain = math.sqrt(1 - alpha_bar) / (alpha_bar * (variances + denoiser.ridge) + 1 - alpha_bar)
         return gain * (x - math.sqrt(alpha_bar) * mean)
 
-    return _run(noise, mean, n, schedule, generator, last_noise) @ axes.T
+    return _run(noise, mean, n, schedule, generator, added) @ axes.T
+
+
+@torch.no_grad()
+def sample_flow(denoiser: LinearDenoiser, n: int, betas: Tensor, generator: torch.Generator | None = None) -> Tensor:
+    """``n`` points (n, d) from the probability flow of Song et al. (2021), started from N(0, I).
+
+    In the coordinate x_t/√ᾱ_t it is dx/dσ = ε̂; Heun's method (order 2) follows it through the noise levels of the
+    schedule, and a last step of order 1 leads from the smallest of them to 0.
+
+    Parameters
+    ----------
+    denoiser, n, generator
+        As in :func:`sample_ddpm`.
+    betas : Tensor (T,)
+        The schedule, each in (0, 1): its ᾱ_T is where the flow starts.
+
+    Raises
+    ------
+    ValueError
+        If an argument is not as said above.
+    """
+    n, schedule = _single(denoiser, n, betas)
+    mean = denoiser.mean
+    generator = _tensors.generator(generator, mean.device)
+
+    def slope(x: Tensor, sigma: float) -> Tensor:
+        return denoiser.noise(x / math.sqrt(1 + sigma**2), 1 / (1 + sigma**2))
+
+    levels = schedule.sigmas.flip(0).tolist()
+    x = torch.randn((n, len(mean)), generator=generator, dtype=mean.dtype, device=mean.device)
+    x = x * math.sqrt(1 + levels[0] ** 2)
+    for sigma, lower in itertools.pairwise(levels):
+        first = slope(x, sigma)
+        x = x + (lower - sigma) / 2 * (first + slope(x + (lower - sigma) * first, lower))
+    return x - levels[-1] * slope(x, levels[-1])
 
 
 def _run(
@@ -140,9 +239,11 @@ def _run(
     n: int,
     schedule: NoiseSchedule,
     generator: torch.Generator | None,
-    last_noise: bool,
+    added: list[float],
 ) -> Tensor:
-    """All steps of the sampler on points with the dimension, dtype and device of ``like``."""
+    """All steps of the sampler, with noise of the variances ``added``, on points with dimension, dtype and device of
+    ``like``.
+    """
 
     def draw() -> Tensor:
         return torch.randn((n, len(like)), generator=generator, dtype=like.dtype, device=like.device)
@@ -151,9 +252,52 @@ def _run(
     x = draw()
     for step, (beta, alpha_bar) in reversed(list(enumerate(levels))):
         x = (x - beta / math.sqrt(1 - alpha_bar) * noise(x, alpha_bar)) / math.sqrt(1 - beta)
-        if step > 0 or last_noise:
-            x = x + math.sqrt(beta) * draw()
+        if added[step] > 0:
+            x = x + math.sqrt(added[step]) * draw()
     return x
+
+
+def _step_variances(schedule: NoiseSchedule, step_variance: str, last_noise: bool) -> list[float]:
+    """The variance of the noise that leads to the data, to t = 1, …, to t = T − 1."""
+    added = schedule.betas.clone()
+    if step_variance == "posterior":
+        noises = schedule.alphas_bar * schedule.sigmas**2  # 1 − ᾱ with all its digits
+        added[1:] *= noises[:-1] / noises[1:]
+    if step_variance == "posterior" or not last_noise:
+        added[0] = 0
+    return added.tolist()
+
+
+def _single(denoiser: Any, n: Any, betas: Any) -> tuple[int, NoiseSchedule]:
+    """Number of points and schedule of a sampler, for one denoiser."""
+    n = _checks.integer(n, "n", low=1)
+    if not isinstance(denoiser, LinearDenoiser) or denoiser.mean.ndim != 1:
+        raise ValueError(f"denoiser must be a single LinearDenoiser without replicas, got {denoiser!r}")
+    schedule = NoiseSchedule(betas)
+    if schedule.alphas_bar[0] == 1:
+        raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
+    return n, schedule
+
+
+def _unmixed(lower: Tensor, vectors: Tensor) -> Tensor:
+    """lower⁻¹ vectors for a lower triangular matrix."""
+    return torch.linalg.solve_triangular(lower, vectors, upper=False)
+
+
+def _root(covariance: Tensor) -> Tensor:
+    """The Cholesky factor (d, d) of a covariance that must have one."""
+    factor, failed = torch.linalg.cholesky_ex(_tensors.symmetric(covariance, "covariance"))
+    if failed:
+        raise ValueError("covariance must be positive definite, got one with an eigenvalue that is not positive")
+    return factor
+
+
+def _like(value: Any, name: str, reference: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """``value`` as a tensor of this shape with the dtype and device of ``reference``."""
+    _tensors.floating(value, name, shape=shape, device=reference.device)
+    if value.dtype != reference.dtype:
+        raise ValueError(f"{name} must be {reference.dtype} as the points are, got {value.dtype}")
+    return value
 
 
 def _check_positive(covariance: Tensor) -> None:

@@ -39,9 +39,10 @@ def sample(
     sigmas: Tensor,
     method: Literal["ode", "ancestral"] = "ode",
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Tensor:
     """``n`` points (n, dim) generated with ``denoiser``: the last state of :func:`sample_states`, which see."""
-    (last,) = deque(sample_states(denoiser, n, dim, sigmas, method, generator), maxlen=1)
+    (last,) = deque(sample_states(denoiser, n, dim, sigmas, method, generator, start), maxlen=1)
     return last.x
 
 
@@ -52,10 +53,11 @@ def sample_states(
     sigmas: Tensor,
     method: Literal["ode", "ancestral"] = "ode",
     generator: torch.Generator | None = None,
+    start: Tensor | None = None,
 ) -> Iterator[SamplerState]:
     """Generate with ``denoiser`` and yield the state at each of ``sigmas``, and at last at σ = 0.
 
-    The start is N(0, σ_max² I). One step leads from σ to σ′ < σ, with x̂ the denoiser's estimate:
+    The start is N(0, σ_max² I), or ``start``. One step leads from σ to σ′ < σ, with x̂ the denoiser's estimate:
 
     - ``ode``: Heun's method (order 2) on the probability flow dx/dσ = (x − x̂(x, σ))/σ (Karras et al. 2022), two
       evaluations of the denoiser a step.
@@ -79,11 +81,14 @@ def sample_states(
         The step, as above.
     generator : torch.Generator, optional
         Source of all randomness; the points live on its device (without it, on that of ``sigmas``).
+    start : Tensor (n, dim), optional
+        States at the first of ``sigmas`` from which to go on, such as noised data; taken to the dtype and the device
+        of the points.
 
     Yields
     ------
     SamplerState
-        s + 1 of them; step 0 is pure noise.
+        s + 1 of them; step 0 is the start.
 
     Raises
     ------
@@ -101,9 +106,12 @@ def sample_states(
         raise ValueError(f"method must be 'ode' or 'ancestral', got {method!r}")
     generator = _tensors.generator(generator)
     device = sigmas.device if generator is None else generator.device
-    start = torch.randn(shape, generator=generator, dtype=sigmas.dtype, device=device)
     levels = [_tensors.noise_level(sigma, "sigmas") for sigma in sigmas]
-    return _states(denoiser, levels[0] * start, levels, _STEPS[method], generator)
+    if start is None:
+        x = levels[0] * torch.randn(shape, generator=generator, dtype=sigmas.dtype, device=device)
+    else:
+        x = _tensors.floating(start, "start", shape=shape).to(device, sigmas.dtype)
+    return _states(denoiser, x, levels, _STEPS[method], generator)
 
 
 @torch.no_grad()

@@ -1,6 +1,7 @@
 """Local coverage: which training points attract, at which noise, and how sharply.
 
-All of it is about the exact empirical score. Derived in *Local coverage* (chapters/local_coverage.ipynb).
+All of it is about the exact empirical score. Derived in *Local coverage* (chapters/local_coverage.ipynb) and
+*How sharp is the transition?* (chapters/sharp_transition.ipynb).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from diffmem_lib.theory.regimes import collapse_sigma, log_collapse_sigma
 __all__ = [
     "InformationDensity",
     "class_critical_sigmas",
+    "condensation_strength",
     "critical_sigma",
     "information_density",
     "log_coverage",
@@ -128,7 +130,7 @@ def information_density(eigenvalues: Any, sigma: float) -> InformationDensity:
 
     Notes
     -----
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     snr = _log_snr(_checks.eigenvalue_array(eigenvalues), _checks.number(sigma, "sigma", low=0, low_open=True))
     return InformationDensity(float(0.5 * np.logaddexp(0.0, snr).sum()), float(expit(snr).sum()))
@@ -307,7 +309,7 @@ def memorized_probability(n: float, dim: int, sigma: Any, scale: float = 1.0) ->
     Notes
     -----
     An asymptotic law: within .04 of simulation from d = 8 on, for n in the hundreds or more.
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     log_n, dim = _log_size(n), _checks.integer(dim, "dim", low=1)
     scale, sigma = _checks.number(scale, "scale", low=0, low_open=True), _positive(sigma, "sigma")
@@ -318,7 +320,7 @@ def memorized_probability(n: float, dim: int, sigma: Any, scale: float = 1.0) ->
 def spectrum_memorized_probability(eigenvalues: Any, n: float, sigma: float) -> float:
     """:func:`memorized_probability` for N(0, Σ), given the eigenvalues of Σ (non-negative, not all zero).
 
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
 
     Raises
     ------
@@ -327,6 +329,36 @@ def spectrum_memorized_probability(eigenvalues: Any, n: float, sigma: float) -> 
     """
     density = information_density(_spectrum(eigenvalues), sigma)
     return float(_corrected_law(density.mean, density.variance, _log_size(n)))
+
+
+def condensation_strength(z: float, share: float) -> float:
+    r"""How strongly the others' condensation raises the probability of ownership, :math:`E[−\log Φ(−ζ)]`.
+
+    .. math:: P = Φ(z) + \frac{φ(z)}{\sqrt V} E[−\log Φ(−ζ)] + O(1/V), \qquad ζ \sim N(z\sqrt q, 1 − q).
+
+    At q = 1 it is −log Φ(−z), which :func:`memorized_probability` has in its place at every q.
+
+    Parameters
+    ----------
+    z
+        Distance from the collapse in standard deviations of the information density, (I − log n)/√V; within ±30.
+    share
+        q, the share of V that is left once y is known: (s² + 2σ²)/(2s² + 2σ²) for N(0, s²I); in (0, 1].
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, NaN or infinite.
+
+    Notes
+    -----
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
+    """
+    z = _checks.number(z, "z", low=-30, high=30)
+    share = _checks.number(share, "share", low=0, high=1, low_open=True)
+    nodes, weights = np.polynomial.hermite_e.hermegauss(80)  # numerics
+    zeta = z * math.sqrt(share) + math.sqrt(1 - share) * nodes
+    return float(-(weights * log_ndtr(-zeta)).sum() / weights.sum())
 
 
 def shell_critical_alpha(radius: float, sigma: float) -> float:
@@ -359,7 +391,7 @@ def shell_critical_alpha(radius: float, sigma: float) -> float:
 
     Notes
     -----
-    Derived in *Local coverage* (chapters/local_coverage.ipynb).
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
     """
     radius = _checks.number(radius, "radius", low=0, high=1e100)
     sigma = _checks.number(sigma, "sigma", low=1e-100, high=1e100)

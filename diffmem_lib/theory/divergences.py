@@ -111,14 +111,16 @@ def expected_kl(dim: int, n: int, direction: str = "reverse", mean: str = "learn
 
 
 def limit_kl(ratio: float, direction: str = "reverse") -> float:
-    r"""Limit of ``expected_kl / dim`` as n, d → ∞ at fixed r = d/n, in nats per dimension.
+    r"""Limit of ``expected_kl / dim`` as n, d → ∞ with d/n → r < 1, in nats per dimension.
 
     .. math::
         \mathrm{KL}(\rho_n\|\rho)/d \to \tfrac12\left[1 + \tfrac{1-r}{r}\log(1-r)\right], \qquad
         \mathrm{KL}(\rho\|\rho_n)/d \to \tfrac12\left[\tfrac{r}{1-r} - 1 - \tfrac{1-r}{r}\log(1-r)\right];
 
-    both are r/4 + O(r²). The bracket of the first is evaluated as :math:`\tfrac r2\,{}_2F_1(1, 1; 3; r)`, which keeps
-    all digits at small r. Derived in *The d/N law* (chapters/dn_law.ipynb).
+    both are r/4 + O(r²). The bracket of the first is evaluated as :math:`\tfrac r2\,{}_2F_1(1, 1; 3; r)`, which
+    keeps all digits at small r. At r = 1 the value is the one approached from below. It is also the limit along n =
+    d + k with k ≥ 1 fixed; at n = d itself ``expected_kl`` is infinite in every dimension if the mean is learned,
+    and tends to the same value if it is known. Derived in *The d/N law* (chapters/dn_law.ipynb).
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def limit_kl(ratio: float, direction: str = "reverse") -> float:
     Returns
     -------
     float
-        ``math.inf`` for r > 1; at r = 1 the reverse divergence is ½ and the forward one infinite.
+        ``math.inf`` for r > 1; as r rises to 1 the reverse divergence tends to ½ and the forward one to infinity.
 
     Raises
     ------
@@ -148,14 +150,15 @@ def limit_kl(ratio: float, direction: str = "reverse") -> float:
 
 
 def leading_kl(fourth_moment: float, dim: int, n: int, mean: str = "learned") -> float:
-    r"""Leading term in 1/n of both divergences between N(μ, Σ) and the fit to n samples of any law, total, in nats.
+    r"""Leading term in 1/n of both expected divergences between N(μ, Σ) and the fit to n samples of any law, in nats.
 
     .. math:: \frac{E|\tilde x|^4 + d}{4n} \;\text{ (learned mean)}, \qquad \frac{E|\tilde x|^4 - d}{4n}
               \;\text{ (known mean)},
 
-    x̃ = Σ^{-1/2}(x − μ) the whitened data, μ and Σ their mean and covariance. Gaussian data: E|x̃|⁴ = d(d + 2).
-    For laws with a bounded density and enough moments; for others, where the fitted covariance is invertible.
-    Derived in *The d/N law* (chapters/dn_law.ipynb).
+    x̃ = Σ^{-1/2}(x − μ) the whitened data, μ and Σ their mean and covariance; totals, not per dimension, as n → ∞ at
+    fixed d. Gaussian data: E|x̃|⁴ = d(d + 2). For laws with a bounded density and eighth moments, up to O(n⁻²); for laws
+    on finitely many points, given that the fitted covariance is invertible.
+    Derived in *Any data* (chapters/any_data.ipynb).
 
     Parameters
     ----------

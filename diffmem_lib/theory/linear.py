@@ -129,17 +129,18 @@ def oracle_loss(covariance: Any, alpha_bar: float) -> float:
 
 
 def sampled_variances(
-    eigenvalues: Any, betas: Any, ridge: float = 0.0, *, last_noise: bool = True
+    eigenvalues: Any, betas: Any, ridge: float = 0.0, *, last_noise: bool = True, step_variance: str = "beta"
 ) -> NDArray[np.float64]:
     r"""Variances of what the DDPM sampler draws from a linear denoiser, mode by mode, exact for the discrete sampler.
 
-    The sampler starts from N(0, I) and adds noise of variance β_t at every step.
+    The sampler starts from N(0, I) and adds noise of variance s_t in step t: β_t, or that of the posterior of x_{t−1}
+    given x_t and the data, β_t(1−ᾱ_{t−1})/(1−ᾱ_t), which vanishes in the last step.
     With :math:`m_t = \bar\alpha_t(\lambda + c) + 1 - \bar\alpha_t`, its recursion
-    :math:`C_{t-1} = (1 - \beta_t/m_t)^2 C_t/(1-\beta_t) + \beta_t` has the solution
+    :math:`C_{t-1} = (1 - \beta_t/m_t)^2 C_t/(1-\beta_t) + s_t` has the solution
 
     .. math::
         C_0 = (\lambda + c)^2\left[\frac{\bar\alpha_T}{m_T^2}
-        + \sum_{t=2}^{T}\frac{\bar\alpha_{t-1}\beta_t}{m_{t-1}^2}\right] + \beta_1 ,
+        + \sum_{t=2}^{T}\frac{\bar\alpha_{t-1}s_t}{m_{t-1}^2}\right] + s_1 ,
 
     in which nothing is subtracted. The last term is the noise of the last step.
     Derived in *The linear denoiser, solved* (chapters/linear_denoiser.ipynb).
@@ -154,6 +155,8 @@ def sampled_variances(
         c ≥ 0.
     last_noise
         Whether the step from t = 1 to the data adds its noise too. (Ho et al. 2020 leave it out.)
+    step_variance
+        ``"beta"`` or ``"posterior"``.
 
     Raises
     ------
@@ -164,13 +167,16 @@ def sampled_variances(
     betas = _checks.array(betas, "betas", ndim=1)
     if not ((betas > 0) & (betas < 1)).all():
         raise ValueError(f"betas must lie in (0, 1), got values from {betas.min():g} to {betas.max():g}")
+    if step_variance not in ("beta", "posterior"):
+        raise ValueError(f"step_variance must be 'beta' or 'posterior', got {step_variance!r}")
     log_alphas_bar = np.cumsum(np.log1p(-betas))
     alphas_bar, noises = np.exp(log_alphas_bar), -np.expm1(log_alphas_bar)
-    weights = np.append(alphas_bar[:-1] * betas[1:], alphas_bar[-1])
+    added = betas[1:] if step_variance == "beta" else betas[1:] * noises[:-1] / noises[1:]
+    weights = np.append(alphas_bar[:-1] * added, alphas_bar[-1])
     total = np.zeros_like(variances)
     for weight, alpha_bar, noise in zip(weights, alphas_bar, noises, strict=True):
         total += weight * (variances / (alpha_bar * variances + noise)) ** 2
-    return total + betas[0] if last_noise else total
+    return total + betas[0] if last_noise and step_variance == "beta" else total
 
 
 def continuous_variances(eigenvalues: Any, alpha_bar: float, method: str = "ancestral") -> NDArray[np.float64]:

@@ -13,6 +13,7 @@ Derived in *Linear against cubic* (chapters/linear_cubic.ipynb), the last two fu
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,9 +27,11 @@ __all__ = [
     "escape_time",
     "free_energy",
     "gradient_variance",
+    "heated_escape_time",
     "mean_recovery_steps",
     "planted_variance",
     "principal_slope",
+    "settling_overlap",
 ]
 
 
@@ -154,6 +157,47 @@ def escape_time(order: int, start: float, end: float) -> float:
     return total
 
 
+def settling_overlap(fraction: float, growth: float) -> float:
+    r"""Overlap at which the drift for k = 2 and the loss by normalisation balance, at a step of ``fraction`` × η_c.
+
+    .. math:: m_\infty = \sqrt{\frac{1-\delta}{1+\delta\,\gamma}}, \qquad V(m) = V\,(1 + \gamma\,m^2)
+
+    Derived in *Linear against cubic* (chapters/linear_cubic.ipynb).
+
+    Parameters
+    ----------
+    fraction
+        δ = η/η_c in (0, 1): from 1 on nothing balances and the overlap stays at zero.
+    growth
+        γ ≥ 0, by which the variance of the gradient grows with the overlap: for a small linear activation β/2.
+    """
+    fraction = _checks.number(fraction, "fraction", low=0, high=1, low_open=True, high_open=True)
+    growth = _checks.number(growth, "growth", low=0)
+    return math.sqrt((1 - fraction) / (1 + fraction * growth))
+
+
+def heated_escape_time(fraction: float, start: float, end: float, growth: float) -> float:
+    r"""Time, in units of 1/(ηc) steps, of the climb for k = 2 at a step of ``fraction`` × η_c, without fluctuations.
+
+    .. math:: \int_{m_0}^{m_1} \frac{dm}{m(1-m^2) - \delta\,m(1+\gamma m^2)}
+
+    which is the :func:`escape_time` from :math:`m_0/m_\infty` to :math:`m_1/m_\infty` over :math:`1-\delta`, with the
+    overlap :math:`m_\infty` of :func:`settling_overlap`.
+    Derived in *Linear against cubic* (chapters/linear_cubic.ipynb).
+
+    Parameters
+    ----------
+    fraction, growth
+        δ and γ of :func:`settling_overlap`.
+    start, end
+        Overlaps 0 < start ≤ end < m∞.
+    """
+    settling = settling_overlap(fraction, growth)
+    start = _checks.number(start, "start", low=0, high=settling, low_open=True, high_open=True)
+    end = _checks.number(end, "end", low=start, high=settling, high_open=True)
+    return escape_time(2, start / settling, end / settling) / (1 - fraction)
+
+
 def free_energy(
     order: int,
     rate: float,
@@ -162,12 +206,14 @@ def free_energy(
     dim: int,
     overlap: float | NDArray,
     planted: float | None = None,
+    further: Mapping[int, float] | None = None,
 ) -> float | NDArray[np.float64]:
     r"""Free energy of an overlap in units of the temperature ηV/2: the drift's potential against the sphere's entropy.
 
-    .. math:: F(m) = -\frac{2c\,m^k}{k\,\eta V_\parallel}
+    .. math:: F(m) = -\sum_j \frac{2c_j\,m^j}{j\,\eta V_\parallel}
         - \Bigl(\frac{V}{V_\parallel}\,\frac{d-1}{2} - 1\Bigr)\log(1-m^2)
 
+    The sum has one term, j = k, or also those of ``further`` orders.
     For a whitened direction V∥ = V, and what multiplies the logarithm is the (d − 3)/2 of a sphere's surface.
     Derived in *Linear against cubic* (chapters/linear_cubic.ipynb).
 
@@ -183,6 +229,8 @@ def free_energy(
         m in (−1, 1), a number or an array.
     planted
         V∥ > 0, default V.
+    further
+        Order j ≥ 1 → rate c_j of further terms of the loss, default none.
     """
     order = _checks.integer(order, "order", low=1)
     rate = _checks.number(rate, "rate")
@@ -194,7 +242,10 @@ def free_energy(
     if not (np.abs(m) < 1).all():
         raise ValueError(f"overlap must be in (-1, 1), got {overlap!r}")
     entropy = (variance / planted * (dim - 1) / 2 - 1) * np.log1p(-(m**2))
-    energy = -2 * rate * m**order / (order * step * planted) - entropy
+    pull = rate * m**order / order
+    for other, other_rate in (further or {}).items():
+        pull = pull + _checks.number(other_rate, "further") * m**other / _checks.integer(other, "order", low=1)
+    energy = -2 * pull / (step * planted) - entropy
     return energy if energy.ndim else float(energy)
 
 
@@ -207,6 +258,7 @@ def mean_recovery_steps(
     start: float,
     threshold: float,
     planted: float | None = None,
+    further: Mapping[int, float] | None = None,
 ) -> float:
     r"""Mean number of steps until the size of the overlap first reaches ``threshold``, for even k.
 
@@ -219,8 +271,8 @@ def mean_recovery_steps(
     ----------
     order
         k, even: the two signs of the overlap are alike.
-    rate, variance, step, dim, planted
-        As in :func:`free_energy`.
+    rate, variance, step, dim, planted, further
+        As in :func:`free_energy`; further orders are even too.
     start, threshold
         Overlaps 0 < start ≤ threshold < 1.
 
@@ -229,14 +281,15 @@ def mean_recovery_steps(
     ValueError
         If an argument is out of its range, or the mean is too large for a float.
     """
-    if _checks.integer(order, "order", low=2) % 2:
-        raise ValueError(f"order must be even, got {order}")
+    for even in (order, *(further or {})):
+        if _checks.integer(even, "order", low=2) % 2:
+            raise ValueError(f"order must be even, got {even}")
     start = _checks.number(start, "start", low=0, high=1, low_open=True, high_open=True)
     threshold = _checks.number(threshold, "threshold", low=start, high=1, high_open=True)
     y, weight = _geometric_rule(start, threshold)
     fraction, part = _two_sided_rule()
-    here = free_energy(order, rate, variance, step, dim, y, planted)[:, None]
-    there = free_energy(order, rate, variance, step, dim, y[:, None] * fraction, planted)
+    here = free_energy(order, rate, variance, step, dim, y, planted, further)[:, None]
+    there = free_energy(order, rate, variance, step, dim, y[:, None] * fraction, planted, further)
     with np.errstate(over="ignore"):
         inner = y * (np.exp(here - there) @ part)
     mean = float(2 / (step**2 * (planted or variance)) * (weight @ (inner / (1 - y**2))))

@@ -20,7 +20,7 @@ CONVERTED = [
     name for name in CHAPTERS if is_converted(nbformat.read(ROOT / "chapters" / f"{name}.ipynb", as_version=4))
 ]
 #: Screens of 1400×900 that a chapter may take; two will be split.
-SCREENS = {"local_coverage": 30, "dn_law": 30}
+SCREENS = {"local_coverage": 30}
 DESK = {"width": 1400, "height": 900}
 
 TOC = "format: jb-book\nroot: book/intro\nchapters:\n  - file: chapters/toy\n  - file: book/results\n"

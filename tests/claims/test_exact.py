@@ -203,3 +203,10 @@ claims.by(claims.OWN).equal("double", x + x, "2*x", name="f(x)")
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
     assert result.stdout.startswith("✓ algebra  f(x) = 2*x: zero at 12 points in 50 digits, ")
+
+
+def test_modules_that_name_one_another_end():
+    """A function that names a package by its path, whose modules import the package again."""
+    import xml.dom.minidom
+
+    assert exact.library_name(lambda: xml.dom.minidom.xml.dom.minidom.parse) == ""

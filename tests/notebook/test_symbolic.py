@@ -32,3 +32,9 @@ def test_show_keeps_the_equation():
 def test_symbols_of_the_expression_are_not_integrated_over():
     u = sp.Symbol("u", real=True)
     assert symbolic.gaussian_expectation(u * z**2, z) == u
+
+
+def test_a_sequence_is_printed_with_its_index():
+    m, t = symbolic.indexed("m", r"\hat m"), sp.Symbol("t", integer=True)
+    assert m(t).is_positive
+    assert sp.latex(m(t - 1) ** 2 / m(2)) == r"\frac{\hat m_{t - 1}^{2}}{\hat m_{2}}"

@@ -22,6 +22,7 @@ from diffmem_lib.simulation import (
     reduced_chain,
     sample,
     sample_ddpm,
+    sample_flow,
     spherical_sgd,
 )
 
@@ -72,6 +73,7 @@ def of_chance(training, generator):
         yield sample(lambda y, s: denoiser.denoise(y.to(training.dtype), s), 5, 12, sigmas, method, generator)
     for eigenbasis in (True, False):
         yield sample_ddpm(fit_linear(training), 5, betas.to(training.dtype), generator, eigenbasis=eigenbasis)
+    yield sample_flow(fit_linear(training), 5, betas.to(training.dtype), generator)
     yield Gaussian(training[0], training[:20].T @ training[:20]).sample(9, generator)
     for square in (9.0, training[:4].square().sum(1)):
         found = energy_levels(12, 5.0, square, 4, generator, levels=8)

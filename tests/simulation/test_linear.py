@@ -1,12 +1,14 @@
-"""simulation.linear: the fit minimises what it says, and both samplers draw what the recursion of one mode says."""
+"""simulation.linear: the fit minimises what it says, both samplers draw what the recursion of one mode says, and the
+divergences are those of 40-digit arithmetic and of draws."""
 
 import math
 
+import mpmath
 import pytest
 import torch
 
 from diffmem_lib.schedules import linear_schedule
-from diffmem_lib.simulation import LinearDenoiser, fit_linear, sample_ddpm
+from diffmem_lib.simulation import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
 
 
 def gen(seed=0):
@@ -101,12 +103,114 @@ def test_samples_have_the_mean_and_covariance_of_the_recursion(training, eigenba
     assert ((covariance - torch.diag(spread)).abs() < 4.5 * error).all()
 
 
+def test_the_posterior_noise_is_that_of_a_denoiser_that_knows_the_data():
+    """Data at a single point: step by step the samples keep the law of x_t, √ᾱ_t x + √(1−ᾱ_t) ε, down to the point."""
+    point = torch.tensor([2.0, -1.0], dtype=torch.float64)
+    denoiser = LinearDenoiser(point, torch.zeros(2, 2, dtype=torch.float64))
+    betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
+    drawn = sample_ddpm(denoiser, 10, betas, gen(), step_variance="posterior")
+    assert torch.allclose(drawn, point.expand(10, 2), atol=1e-12)
+
+
+def test_the_posterior_noise_draws_what_its_recursion_says():
+    betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
+    broad = LinearDenoiser(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 2.0, dtype=torch.float64))
+    n = 40000
+    found = sample_ddpm(broad, n, betas, gen(5), step_variance="posterior").var()
+    spread, alphas_bar = torch.ones((), dtype=torch.float64), torch.cumprod(1 - betas, 0)
+    for step in (2, 1, 0):
+        rate = betas[step] / (alphas_bar[step] * 2 + 1 - alphas_bar[step])
+        left = 1 - alphas_bar[step - 1] if step else 0
+        spread = (1 - rate) ** 2 * spread / (1 - betas[step]) + betas[step] * left / (1 - alphas_bar[step])
+    assert abs(found / spread - 1) < 4.5 * math.sqrt(2 / n)
+
+
+@pytest.mark.parametrize("top", [0.02, 0.005])
+def test_the_flow_is_one_affine_map(training, top):
+    """Between two noise levels a mode is multiplied by √((λ + σ′²)/(λ + σ²)): the flow solved at sight."""
+    denoiser = fit_linear(training, 0.1)
+    variances, axes = torch.linalg.eigh(denoiser.covariance)
+    betas = linear_schedule(1000, 1e-5, top).betas
+    noise = torch.randn(5, 3, generator=gen(2), dtype=torch.float64)
+    drawn = sample_flow(denoiser, 5, betas, gen(2))
+    alpha_bar = torch.prod(1 - betas)
+    end = alpha_bar * (variances + 0.1) + 1 - alpha_bar
+    mean = denoiser.mean @ axes
+    exact = mean + (noise @ axes - alpha_bar.sqrt() * mean) * ((variances + 0.1) / end).sqrt()
+    assert torch.allclose(drawn @ axes, exact, atol=2e-4)
+
+
 def test_the_last_step_can_be_silent():
     denoiser = LinearDenoiser(torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64))
     silent = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=False)
     loud = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=True)
     assert silent.abs().max() < 1e-12  # a law without spread is reached exactly
     assert 0 < loud.abs().max() < 0.1
+
+
+def test_a_known_mean_is_kept_and_the_spread_counted_about_it(training):
+    mean = torch.tensor([1.0, 1.5, 2.0], dtype=torch.float64)
+    denoiser = fit_linear(torch.stack([training, training + 1]), 0.1, mean)
+    assert torch.equal(denoiser.mean, mean.expand(2, 3))
+    fitted = fit_linear(training)
+    offset = fitted.mean - mean
+    assert torch.allclose(denoiser.covariance[0], fitted.covariance + torch.outer(offset, offset))
+
+
+def exact_divergence(mean_p, cov_p, mean_q, cov_q):
+    """KL(p‖q) in 40 digits, by the textbook's formula with a matrix inverse and two determinants."""
+    with mpmath.workdps(40):
+        p, q = mpmath.matrix(cov_p.tolist()), mpmath.matrix(cov_q.tolist())
+        delta = mpmath.matrix((mean_p - mean_q).tolist())
+        product = q**-1 * p
+        trace = mpmath.fsum(product[i, i] for i in range(len(mean_p)))
+        quadratic = (delta.T * q**-1 * delta)[0]
+        return float((trace - len(mean_p) + quadratic - mpmath.log(mpmath.det(p) / mpmath.det(q))) / 2)
+
+
+def test_divergences_are_those_of_forty_digits(training):
+    batch = torch.stack([training, 0.7 * training.flip(1)])
+    mean = torch.tensor([1.0, 1.2, 2.0], dtype=torch.float64)
+    covariance = torch.tensor([[1.0, 0.4, 0.0], [0.4, 3.0, -0.2], [0.0, -0.2, 0.1]], dtype=torch.float64)
+    denoiser = fit_linear(batch, 0.05)
+    reverse, forward = gaussian_divergences(denoiser, mean, covariance)
+    for index in range(2):
+        learned = denoiser.mean[index], denoiser.covariance[index] + 0.05 * torch.eye(3).double()
+        assert reverse[index].item() == pytest.approx(exact_divergence(*learned, mean, covariance), rel=1e-11)
+        assert forward[index].item() == pytest.approx(exact_divergence(mean, covariance, *learned), rel=1e-11)
+
+
+def test_divergences_are_mean_log_ratios_of_draws(training):
+    denoiser = fit_linear(training)
+    learned = torch.distributions.MultivariateNormal(denoiser.mean, denoiser.covariance)
+    truth = torch.distributions.MultivariateNormal(torch.ones(3, dtype=torch.float64), 3 * torch.eye(3).double())
+    both = gaussian_divergences(denoiser, truth.mean, truth.covariance_matrix)
+    for exact, p, q in ((both[0], learned, truth), (both[1], truth, learned)):
+        noise = torch.randn(200_000, 3, generator=gen(5), dtype=torch.float64)
+        points = p.mean + noise @ p.scale_tril.T
+        ratios = p.log_prob(points) - q.log_prob(points)
+        assert abs(ratios.mean() - exact) < 4.5 * ratios.std() / math.sqrt(len(ratios))
+
+
+def test_divergences_from_white_noise_need_no_law(training):
+    denoiser = fit_linear(training)
+    zero, identity = torch.zeros(3, dtype=torch.float64), torch.eye(3, dtype=torch.float64)
+    for short, full in zip(gaussian_divergences(denoiser), gaussian_divergences(denoiser, zero, identity), strict=True):
+        assert short.item() == pytest.approx(full.item(), rel=1e-12)
+    exact = LinearDenoiser(zero, identity)
+    assert [value.item() for value in gaussian_divergences(exact)] == [0, 0]
+
+
+@pytest.mark.parametrize("mixing", [torch.eye(4), torch.randn(4, 4, generator=gen(2))], ids=["axes", "mixed"])
+def test_divergences_are_infinite_where_a_direction_is_lost(mixing):
+    points = torch.randn(2, 9, 4, generator=gen(1), dtype=torch.float64)
+    points[0, :, 3] = points[0, :, :3].sum(-1)  # the first replica lives in three dimensions
+    fitted = fit_linear(points @ mixing.double().T)
+    for value in gaussian_divergences(fitted):
+        assert value[0] == math.inf
+        assert math.isfinite(value[1])
+    for value in gaussian_divergences(fit_linear(points @ mixing.double().T, 0.1)):
+        assert value.isfinite().all()
 
 
 def test_same_seed_same_samples_and_dtype(training):
@@ -130,6 +234,14 @@ def test_same_seed_same_samples_and_dtype(training):
         lambda: fit_linear([[1.0, 2.0]]),
         lambda: fit_linear(torch.ones(3, 2), -0.1),
         lambda: fit_linear(torch.ones(3, 2), math.nan),
+        lambda: fit_linear(torch.ones(3, 2), 0.0, torch.ones(3)),
+        lambda: fit_linear(torch.ones(3, 2), 0.0, torch.ones(2, dtype=torch.float64)),
+        lambda: fit_linear(torch.ones(3, 2), 0.0, torch.full((2,), math.nan)),
+        lambda: gaussian_divergences(fit_linear(torch.ones(3, 2)), torch.ones(3)),
+        lambda: gaussian_divergences(fit_linear(torch.ones(3, 2)), None, torch.eye(3)),
+        lambda: gaussian_divergences(fit_linear(torch.ones(3, 2)), None, torch.ones(2, 2)),
+        lambda: gaussian_divergences(fit_linear(torch.ones(3, 2)), None, torch.eye(2).double()),
+        lambda: gaussian_divergences(fit_linear(torch.ones(3, 2)), None, torch.tensor([[1.0, 0.5], [0.0, 1.0]])),
         lambda: LinearDenoiser(torch.ones(2), torch.eye(3)),
         lambda: LinearDenoiser(torch.ones(2), torch.full((2, 2), math.nan)),
         lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 3), 0.5),
@@ -147,6 +259,10 @@ def test_same_seed_same_samples_and_dtype(training):
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([[0.1]])),
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([math.nan])),
         lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), 3),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), step_variance="ddim"),
+        lambda: sample_flow(fit_linear(torch.ones(5, 3, 2)), 2, torch.tensor([0.1])),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 0, torch.tensor([0.1])),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 2, torch.tensor([1.0])),
     ],
 )
 def test_refuses(call):

@@ -143,6 +143,23 @@ def test_the_start_is_pure_noise():
 
 
 @pytest.mark.parametrize("method", ["ode", "ancestral"])
+def test_a_run_goes_on_from_a_given_start(method):
+    # Up to the draws of the bridge the second half of a run is a run from its middle.
+    states = list(sample_states(gaussian().denoise, 20, 3, levels(), method, seeded(4)))
+    rest = list(sample_states(gaussian().denoise, 20, 3, levels()[3:], method, seeded(5), states[3].x))
+    assert torch.equal(rest[0].x, states[3].x)
+    assert torch.equal(rest[0].denoised, states[3].denoised)
+    assert torch.equal(rest[-1].x, states[-1].x) == (method == "ode")
+    assert torch.equal(rest[-1].x, sample(gaussian().denoise, 20, 3, levels()[3:], method, seeded(5), states[3].x))
+
+
+def test_a_start_takes_the_dtype_of_the_levels():
+    start = torch.zeros(4, 3, dtype=torch.float64)
+    x = sample(zero, 4, 3, levels(dtype=torch.float32), "ode", seeded(), start)
+    assert x.dtype == torch.float32
+
+
+@pytest.mark.parametrize("method", ["ode", "ancestral"])
 def test_states(method):
     law = gaussian()
     states = list(sample_states(law.denoise, 4, 3, levels(), method, seeded()))

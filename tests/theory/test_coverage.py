@@ -390,3 +390,29 @@ def test_bad_width_ratio_or_scale_is_refused(bad):
 def test_bad_radius_is_refused(bad):
     with pytest.raises(ValueError, match=r"^radius must be"):
         coverage.shell_critical_alpha(bad, 1.0)
+
+
+# --- strength of the condensation -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("z", "share"), [(-6.0, 0.5), (-1.5, 0.75), (0.0, 0.5), (0.75, 0.9), (2.5, 0.6), (8.0, 0.99)])
+def test_the_condensation_strength_is_its_integral(z, share):
+    with mpmath.workdps(30):
+        scale = mpmath.sqrt(1 - mpmath.mpf(share))
+        centre = z * mpmath.sqrt(mpmath.mpf(share))
+        integrand = lambda g: -mpmath.log(mpmath.ncdf(-(centre + scale * g))) * mpmath.npdf(g)  # noqa: E731
+        expected = float(mpmath.quad(integrand, [-12, -4, 0, 4, 12]))
+    assert coverage.condensation_strength(z, share) == pytest.approx(expected, rel=1e-9)
+
+
+def test_the_condensation_strength_of_a_known_distance_is_that_of_the_closed_form():
+    for z in (-3.0, 0.0, 2.0):
+        assert coverage.condensation_strength(z, 1.0) == pytest.approx(float(-mpmath.log(mpmath.ncdf(-z))), rel=1e-13)
+
+
+def test_the_condensation_strength_grows_with_the_distance_and_with_what_y_decides():
+    values = [coverage.condensation_strength(z, 0.7) for z in np.linspace(-5, 5, 21)]
+    assert (np.diff(values) > 0).all()
+    at_the_collapse = [coverage.condensation_strength(0.0, share) for share in (0.5, 0.75, 1.0)]
+    assert at_the_collapse == sorted(at_the_collapse, reverse=True)
+    assert at_the_collapse[-1] == pytest.approx(math.log(2), rel=1e-13)

@@ -236,6 +236,16 @@ def test_limit_kl_is_reached_at_rate_one_over_d(direction):
     assert gaps[1] / gaps[2] == pytest.approx(10, rel=0.005)
 
 
+@pytest.mark.parametrize(("n_minus_d", "mean"), [(1, "learned"), (5, "learned"), (0, "known"), (1, "known")])
+def test_limit_kl_at_one_is_the_limit_with_a_fixed_surplus_of_points(n_minus_d, mean):
+    # The sum of log(n/2) − ψ down to arguments of order one leaves d/2 + O(log d).
+    gaps = [expected_kl(d, d + n_minus_d, "reverse", mean) / d - limit_kl(1) for d in (10**3, 10**4, 10**5)]
+    assert all(abs(gap) < 3 * math.log(d) / d for gap, d in zip(gaps, (10**3, 10**4, 10**5), strict=True))
+    assert expected_kl(10**4, 10**4) == math.inf  # n = d itself, mean learned: in every dimension
+    forward = [expected_kl(d, d + 3, "forward") / d for d in (10**3, 10**4, 10**5)]
+    assert forward[2] > 9 * forward[1] > 80 * forward[0]
+
+
 @pytest.mark.parametrize("bad", [{"ratio": -0.1}, {"ratio": math.nan}, {"ratio": math.inf}, {"direction": "r"}])
 def test_limit_kl_refuses(bad):
     with pytest.raises(ValueError, match=next(iter(bad))):

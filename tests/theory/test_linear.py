@@ -87,7 +87,7 @@ def test_ridge_is_a_shift_of_the_sample_covariance(rng):
 # --------------------------------------------------------------------------------------------- the sampler
 
 
-def recursion(variance, betas, last_noise=True):
+def recursion(variance, betas, last_noise=True, posterior=False):
     with mpmath.workdps(50):
         betas = [mpmath.mpf(float(b)) for b in betas]
         alphas_bar = [mpmath.mpf(1)]
@@ -97,7 +97,8 @@ def recursion(variance, betas, last_noise=True):
         for step in range(len(betas), 0, -1):
             beta, alpha_bar = betas[step - 1], alphas_bar[step]
             gain = 1 - beta / (alpha_bar * mpmath.mpf(variance) + 1 - alpha_bar)
-            value = gain**2 * value / (1 - beta) + (beta if step > 1 or last_noise else 0)
+            added = beta * (1 - alphas_bar[step - 1]) / (1 - alpha_bar) if posterior else beta
+            value = gain**2 * value / (1 - beta) + (added if step > 1 or last_noise else 0)
         return float(value)
 
 
@@ -107,6 +108,9 @@ def test_sampled_variances_solve_the_recursion(betas, last_noise):
     variances = [1e-12, 0.01, 0.1, 1.0, 10.0, 100.0, 1e8]
     expected = [recursion(v, betas, last_noise) for v in variances]
     assert linear.sampled_variances(variances, betas, last_noise=last_noise) == pytest.approx(expected, rel=1e-12)
+    expected = [recursion(v, betas, last_noise, posterior=True) for v in variances]
+    found = linear.sampled_variances(variances, betas, last_noise=last_noise, step_variance="posterior")
+    assert found == pytest.approx(expected, rel=1e-11)  # 1 − ᾱ_1 is a difference of floats in the recursion's betas
 
 
 def test_sampled_variances_of_the_usual_schedule():

@@ -66,6 +66,25 @@ def test_escape_time_is_its_integral(order):
     assert sgd_dynamics.escape_time(order, 0.3, 0.3) == 0
 
 
+@pytest.mark.parametrize(("fraction", "growth"), [(0.1, 0.0), (0.3, 1.9), (0.7, 5.0)])
+def test_heated_overlap_climbs_to_where_it_settles(fraction, growth):
+    def drift(m):
+        return m * (1 - m**2) - fraction * m * (1 + growth * m**2)
+
+    settling = mpmath.findroot(lambda m: drift(m) / m, (0.01, 0.999), solver="anderson")
+    assert sgd_dynamics.settling_overlap(fraction, growth) == pytest.approx(float(settling), rel=1e-12)
+    low, high = 0.2 * settling, 0.95 * settling
+    expected = mpmath.quad(lambda m: 1 / drift(m), np.geomspace(float(low), float(high), 5).tolist())
+    value = sgd_dynamics.heated_escape_time(fraction, float(low), float(high), growth)
+    assert value == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_without_heat_nothing_settles_below_one():
+    assert sgd_dynamics.settling_overlap(1e-9, 3.0) == pytest.approx(1, abs=1e-8)
+    cold = sgd_dynamics.heated_escape_time(1e-9, 0.1, 0.5, 3.0)
+    assert cold == pytest.approx(sgd_dynamics.escape_time(2, 0.1, 0.5), rel=1e-7)
+
+
 def test_free_energy_of_a_free_neuron_is_the_sphere():
     m = np.linspace(-0.9, 0.9, 7)
     np.testing.assert_allclose(sgd_dynamics.free_energy(4, 0.0, 1.0, 0.1, 9, m), -3 * np.log(1 - m**2), atol=1e-15)
@@ -74,29 +93,30 @@ def test_free_energy_of_a_free_neuron_is_the_sphere():
 
 
 @pytest.mark.parametrize(
-    ("order", "rate", "variance", "step", "dim", "start", "threshold", "planted"),
+    ("order", "rate", "variance", "step", "dim", "start", "threshold", "planted", "further"),
     [
-        (4, 0.7, 0.72, 0.0005, 64, 0.125, 0.5, None),
-        (4, 0.7, 0.72, 0.02, 64, 0.125, 0.5, None),
-        (2, 1.2, 0.28, 0.002, 300, 0.058, 0.5, 0.9),
-        (2, -0.2, 0.5, 0.1, 12, 0.2, 0.9, 0.3),
+        (4, 0.7, 0.72, 0.0005, 64, 0.125, 0.5, None, {6: -0.3}),
+        (4, 0.7, 0.72, 0.02, 64, 0.125, 0.5, None, None),
+        (2, 1.2, 0.28, 0.002, 300, 0.058, 0.5, 0.9, None),
+        (2, -0.2, 0.5, 0.1, 12, 0.2, 0.9, 0.3, {4: 0.4, 8: 1.0}),
     ],
 )
 def test_mean_recovery_steps_against_nested_mpmath_quadrature(
-    order, rate, variance, step, dim, start, threshold, planted
+    order, rate, variance, step, dim, start, threshold, planted, further
 ):
     noise = variance if planted is None else planted
 
     def energy(m):
         entropy = (variance / noise * (dim - 1) / 2 - 1) * mpmath.log(1 - m**2)
-        return -2 * rate * m**order / (order * step * noise) - entropy
+        pull = sum(r * m**j / j for j, r in [(order, rate), *(further or {}).items()])
+        return -2 * pull / (step * noise) - entropy
 
     def inner(y):
         cuts = [y * f for f in (0, 0.1, 0.3, 0.6, 0.8, 0.9, 0.96, 0.99, 1)]
         return mpmath.quad(lambda z: mpmath.exp(energy(y) - energy(z)), cuts) / (1 - y**2)
 
     expected = 2 / (step**2 * noise) * mpmath.quad(inner, np.geomspace(start, threshold, 5).tolist())
-    value = sgd_dynamics.mean_recovery_steps(order, rate, variance, step, dim, start, threshold, planted)
+    value = sgd_dynamics.mean_recovery_steps(order, rate, variance, step, dim, start, threshold, planted, further)
     assert value == pytest.approx(float(expected), rel=1e-9)
 
 
@@ -135,6 +155,8 @@ GOOD = {
     },
     "critical_step": {"order": 2, "rate": 1.0, "variance": 1.0, "dim": 10},
     "escape_time": {"order": 2, "start": 0.1, "end": 0.5},
+    "settling_overlap": {"fraction": 0.3, "growth": 1.0},
+    "heated_escape_time": {"fraction": 0.3, "start": 0.1, "end": 0.5, "growth": 1.0},
     "free_energy": {"order": 2, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "overlap": 0.1},
     "mean_recovery_steps": {
         "order": 2, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "start": 0.3, "threshold": 0.5,
@@ -146,7 +168,7 @@ WRONG = {
     "alpha_bar": [0.0, 1.0, -0.1], "order": [0, -1, 2.5, True], "dim": [1, 0, 3.0], "step": [0.0, -1.0],
     "variance": [0.0, -1.0], "square": [-0.1], "slope_square": [-0.1], "product_square": [-0.1], "excess": [-1.1],
     "start": [0.0, 1.0, -0.2], "end": [0.05, 1.0], "threshold": [0.2, 1.0], "overlap": [1.0, -1.5, [0.1, math.nan]],
-    "cumulant_snr": [-1.0], "correlation": [1.5, -1.5],
+    "fraction": [0.0, 1.0, -0.1], "growth": [-0.1], "cumulant_snr": [-1.0], "correlation": [1.5, -1.5],
 }  # fmt: skip
 
 
@@ -159,6 +181,8 @@ WRONG = {
         for bad in [b for b in BAD if not (name == "overlap" and b in ("a", None))] + WRONG.get(name, [])
     ]
     + [("critical_step", "rate", 0.0), ("mean_recovery_steps", "order", 3), ("mean_recovery_steps", "order", 1)]
+    + [("free_energy", "further", {4: math.nan}), ("heated_escape_time", "start", 0.9)]
+    + [("heated_escape_time", "end", 0.9)]
     + [
         ("mean_recovery_steps", "planted", 0.0),
         ("free_energy", "planted", -1.0),
@@ -170,6 +194,13 @@ def test_bad_arguments_are_named(function, name, bad):
     getattr(sgd_dynamics, function)(**GOOD[function])
     with pytest.raises(ValueError, match=name):
         getattr(sgd_dynamics, function)(**(GOOD[function] | {name: bad}))
+
+
+def test_further_orders_are_named():
+    with pytest.raises(ValueError, match="order must be even, got 5"):
+        sgd_dynamics.mean_recovery_steps(4, 1.0, 1.0, 0.1, 10, 0.3, 0.5, further={5: 1.0})
+    with pytest.raises(ValueError, match="order"):
+        sgd_dynamics.free_energy(4, 1.0, 1.0, 0.1, 10, 0.3, further={0: 1.0})
 
 
 def test_mean_too_large_for_a_float_is_refused():
