@@ -253,6 +253,10 @@ CASES = {
         {"coordinates": [1.0, 0.5], "eigenvalues": EIGENVALUES, "n": 10.0},
         {"coordinates": VECTOR, "eigenvalues": SPECTRUM, "n": LARGE},
     ),
+    coverage.condensation_strength: (
+        {"z": 0.5, "share": 0.7},
+        {"z": [*NUMBER, -31.0, 31.0], "share": [*POSITIVE, 1.5]},
+    ),
     coverage.shell_critical_alpha: ({"radius": 1.0, "sigma": 1.0}, {"radius": [*NUMBER, -1.0], "sigma": POSITIVE}),
     coverage.spectrum_memorized_probability: (
         {"eigenvalues": EIGENVALUES, "n": 10.0, "sigma": 1.0},
