@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import subprocess
 import sys
 
@@ -41,12 +40,7 @@ def nbval(path):
 def small_chapter(tmp_path):
     """The derivations of the first chapter with their stored outputs, without its simulations."""
     notebook = nbformat.read(FIRST, as_version=4)
-    head = nbformat.v4.new_code_cell(
-        "import sympy as sp\nfrom diffmem_lib.notebook import claims\n"
-        "from diffmem_lib.notebook.symbolic import gaussian_density, gaussian_expectation, show",
-        id="head",
-    )
-    notebook.cells = [head, *(c for c in notebook.cells if "sympy" in c.metadata.get("tags", []))]
+    notebook.cells = [c for c in notebook.cells if "sympy" in c.metadata.get("tags", [])]
     path = tmp_path / "chapter.ipynb"
     nbformat.write(notebook, path)
     return path
@@ -59,7 +53,7 @@ def test_stored_outputs_are_compared(small_chapter):
 
 def test_a_tampered_output_is_refused(small_chapter):
     text = small_chapter.read_text()
-    tampered = re.sub(r"PASS  the Jacobian of the denoiser", "PASS  the Jacobian of the sampler", text)
+    tampered = text.replace("algebra  The Jacobian of the denoiser", "algebra  The Jacobian of the sampler")
     assert tampered != text
     small_chapter.write_text(tampered)
     result = nbval(small_chapter)
@@ -95,7 +89,7 @@ def test_a_wrong_sign_in_tweedies_formula_in_the_library_is_refused(where):
 
 def test_a_wrong_sign_in_tweedies_formula_in_the_chapter_is_refused(tmp_path):
     source = FIRST.read_text()
-    right = json.dumps("tweedie = y + sigma**2 * sp.diff(sp.log(p_noisy), y)")[1:-1]
+    right = json.dumps("tweedie_of = lambda density: y + sigma**2 * sp.diff(sp.log(density), y)")[1:-1]
     assert source.count(right) == 1
     planted = tmp_path / "planted.ipynb"
     planted.write_text(source.replace(right, right.replace("y + sigma", "y - sigma")))
