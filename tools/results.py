@@ -16,8 +16,6 @@ SCHEMA_VERSION = 1
 BADGES = ("algebra", "library", "data", "stored")
 #: Badges of claims that no simulation is asked about.
 EXACT = BADGES[:2]
-#: Kinds of the older form of claims, by their badge; every other kind of theirs is measured.
-OLDER = {"identity": "algebra", "implementation": "library"}
 HEAD = """\
 (results)=
 # Results
@@ -68,7 +66,6 @@ class Entry:
     tier: str = "live"
     rests_on: Sequence[str] = ()
     seconds: float | None = None
-    older: bool = False
 
     @property
     def key(self) -> str:
@@ -88,8 +85,6 @@ class Entry:
     @property
     def statement(self) -> str:
         """The sentence, or without one the formula, as Markdown with TeX between dollars."""
-        if self.older:
-            return _escaped(self.text)
         return ": ".join(filter(None, [self.text, f"${self.tex}$" if self.tex else ""]))
 
 
@@ -120,29 +115,9 @@ def _figures(record: Mapping[str, Any], markdown: str) -> str:
     return markdown.partition(": ".join(filter(None, [record["text"], formula])) + ": ")[2]
 
 
-def _older_entry(chapter: str, record: Mapping[str, Any], printed: str) -> Entry:
-    measured = record["kind"] not in OLDER
-    line = printed.partition(f"{record['statement']}: ")[2].partition("; refuses ")[0]
-    badge = "stored" if record["tier"] == "stored" else OLDER.get(record["kind"], "data")
-    names = ("id", "kind", "whose", "verdict", "prediction", "measurement", "error", "variants", "tier")
-    return Entry(
-        chapter,
-        badge=badge,
-        text=record["statement"],
-        tex="",
-        line=line,
-        resolution=record["resolution"] if measured else None,
-        seconds=record.get("seconds"),
-        older=True,
-        **{name: record[name] for name in names},
-    )
-
-
 def entry_of(chapter: str, output: nbformat.NotebookNode) -> Entry:
     """The entry of an output that carries a claim's record; ``rests_on`` as it was recorded, within the chapter."""
     record = output["metadata"][METADATA_KEY]
-    if "badge" not in record:
-        return _older_entry(chapter, record, output["data"]["text/plain"])
     known = {name: record[name] for name in Entry.__dataclass_fields__ if name in record and name != "line"}
     # A variant's distance is words; a resolution of nought is that of a claim that is exact.
     known |= {"resolution": record["resolution"] or None}

@@ -25,7 +25,7 @@ from tools.results import claims_of, title_of
 FOLDER = ROOT / "book" / "seeds"
 EXACT_UNSEEN = PROBE.replace("del probe", "probe.skip_exact_claims()\ndel probe")
 #: Kinds of claims that a simulation decides.
-MEASURED = {"agreement", "exponent", "exceeds", "order"}
+MEASURED = {"agreement", "exponent", "exceeds"}
 HEAD = """\
 # Other seeds
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -60,7 +60,7 @@ def _where(key: str, every: Mapping[str, Entry], results: str) -> str:
 
 def verdict(entry: Entry, every: Mapping[str, Entry], results: str) -> str:
     """A claim as one typeset line that unfolds to its record; ``results`` is the address of the page of results."""
-    statement = html.escape(entry.text) if entry.older else typeset(entry.statement)
+    statement = typeset(entry.statement)
     # Measured figures are what a reader compares; that an exact check was exact is what its badge says.
     measured = entry.line and entry.badge not in EXACT
     figures = f': <span class="dm-figures">{typeset(entry.line)}</span>' if measured else ""
@@ -189,8 +189,6 @@ class Chapter:
         self._help = help
         self.soup = BeautifulSoup(body, "html.parser")
         self._by_id = {entry.id: entry for entry in entries}
-        # The older form marks its outputs by their text alone; they stand in the order of the records.
-        self._older: Iterator[Entry] = iter([entry for entry in entries if entry.older])
         self._verdict: Callable[[Entry], str] = lambda entry: verdict(entry, every, results)
 
     def rearrange(self) -> str:
@@ -268,11 +266,7 @@ class Chapter:
     def _entry(self, output: Tag) -> Entry | None:
         """The claim whose line an output is."""
         mark = output if output.has_attr("data-claim") else output.find("span", attrs={"data-claim": True})
-        if mark is not None:
-            return self._by_id[mark["data-claim"]]
-        if "text_plain" in output.get("class", []) and output.get_text().startswith("PASS  "):
-            return next(self._older)
-        return None
+        return None if mark is None else self._by_id[mark["data-claim"]]
 
     @staticmethod
     def _code(cell: Tag) -> Code | None:

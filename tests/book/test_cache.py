@@ -73,8 +73,8 @@ def test_changes_are_seen_and_nothing_is_done_twice(copy):
 def test_a_refused_claim_stops_the_build_and_says_which(copy):
     write(
         copy,
-        "import sympy as sp\nfrom diffmem_lib.notebook import claims\nx = sp.Symbol('x')\n"
-        "claims.identity('toy-claim', 'a wrong square', x**2, 2 * x**2, wrong={'cube': x**3})",
+        "import sympy as sp\nfrom diffmem_lib import claims\nx = sp.Symbol('x')\n"
+        "claims.by('nobody').equal('toy-claim', x**2, 2 * x**2, text='a wrong square')",
     )
     result = run(copy)
     assert result.returncode == 1

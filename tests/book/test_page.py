@@ -37,12 +37,6 @@ def data(id, text, stored=False):
     verdict = Verdict(True, "", line, "0.0966", "0.0969", "0.0004", 0.017, "40 replicas", wrong)
     register(kind="agreement", id=id, whose="own derivation", verdict=verdict, text=text, stored=stored)
 """
-OLDER = """\
-import sympy
-from diffmem_lib.notebook import claims
-x = sympy.Symbol("x")
-claims.identity("older", "a square is x²", x * x, x**2, wrong={"cube": x**3})
-"""
 STATEMENT = """\
 ## The statement
 
@@ -109,7 +103,6 @@ CELLS = [
     code("draw", "Simulation: draws", "draws = 1"),
     code("data", "Check: the rate", "data('measured', 'the rate $I(r)$ is [[rate]] at $d = 400$')"),
     code("stored", "Table", "print('a table')\ndata('long', 'a long run', stored=True)"),
-    code("older", "Check: an older claim", OLDER),
     markdown("exercises", EXERCISES),
     code("solution", "Solution", "print('the output of a solution')"),
     markdown("second", SECOND),
@@ -171,7 +164,6 @@ class TestCode:
             "Derivation: the ratio; its limit · Library: theory.kde.f · Check",
             "Simulation: draws · Check: the rate",
             "Table",
-            "Check: an older claim",
         ]
         assert seen(chapter, ".cell_input") == []
 
@@ -250,10 +242,6 @@ class TestVerdict:
         chapter.get_by_text("3 checks hold").click()
         chapter.locator("#claim-rate > summary").click()
         assert "11 of 11 refused, 1 equal to the truth" in chapter.locator("#claim-rate .dm-record").inner_text()
-
-    def test_of_an_older_claim_has_its_badge(self, chapter):
-        assert " ".join(chapter.locator("#claim-older > summary").inner_text().split()) == "algebra a square is x²"
-        assert "PASS" not in chapter.locator("article").inner_text()
 
     def test_leads_to_its_entry_and_back(self, chapter):
         chapter.locator("#claim-measured > summary").click()
@@ -344,7 +332,7 @@ class TestResults:
         claims = json.loads((toy / "_static" / "claims.json").read_text())
         assert claims["schema_version"] == 1
         by_id = {claim["id"]: claim for claim in claims["claims"]}
-        assert list(by_id) == ["ratio", "rate", "computed", "measured", "long", "older"]
+        assert list(by_id) == ["ratio", "rate", "computed", "measured", "long"]
         assert by_id["measured"]["rests_on"] == ["toy/rate"]
         assert not [claim for claim in claims["claims"] if "seconds" in claim]
 
