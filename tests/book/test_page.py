@@ -308,13 +308,13 @@ class TestResults:
             assert visit.errors == []
 
     def test_filters(self, page):
-        assert len(seen(page, ".dm-entry > summary")) == 6
+        assert len(seen(page, ".dm-entry > summary")) == 5
         page.get_by_label("badge").select_option("data")
         assert seen(page, ".dm-entry .dm-badge") == ["data"]
         page.get_by_label("badge").select_option("all")
         page.get_by_label("kind").select_option("equal")
         assert len(seen(page, ".dm-entry > summary")) == 2
-        assert seen(page, ".dm-filters output") == ["2 of 6"]
+        assert seen(page, ".dm-filters output") == ["2 of 5"]
 
     def test_headlines_come_first(self, page):
         headline = page.locator("#headlines li")
