@@ -22,7 +22,7 @@ import yaml
 from jupyter_cache import get_cache
 from jupyter_cache.base import CacheBundleIn, JupyterCacheAbstract
 
-from tools import formulas, seeds
+from tools import formulas, hands, seeds
 from tools.execute import CHAPTERS, PROBE, ROOT, TOC, ChapterFailed, all_chapters, execute
 from tools.results import results_page
 
@@ -125,7 +125,14 @@ def run_chapters() -> None:
     check_formulas({path: (notebook, notebook) for path, (notebook, _) in executed.items()})
     chosen = yaml.safe_load(HEADLINES.read_text())
     counts = {path.stem: formulas.counts(notebook) for path, (notebook, _) in executed.items()}
-    page = results_page({path.stem: run for path, run in executed.items()}, chosen=chosen, counts=counts)
+    table = hands.read_table()
+    page = results_page(
+        {path.stem: run for path, run in executed.items()},
+        chosen=chosen,
+        counts=counts,
+        simulated=hands.seen_by(table),
+        not_simulated=hands.not_simulated(table) if table else {},
+    )
     for file, text in ((RESULTS, page), (SEEDS, seeds.page(chapters))):
         if not file.is_file() or file.read_text() != text:
             file.write_text(text)

@@ -95,6 +95,21 @@ def read_table() -> dict[str, Any]:
     return json.loads(TABLE.read_text()) if TABLE.is_file() else {}
 
 
+def seen_by(table: dict[str, Any]) -> dict[str, list[str]]:
+    """Each value of theory that a measured claim refuses when it is wrong, and these claims as ``chapter/id``."""
+    entries: dict[str, int] = {}
+    for chapter in table.values():
+        for row in chapter["rows"]:
+            entries[row["function"]] = max(entries.get(row["function"], 1), row["entry"] + 1)
+    found: dict[str, list[str]] = {}
+    for name, chapter in table.items():
+        for row in chapter["rows"]:
+            if row["verdict"] == "refused":
+                value = row["function"] if entries[row["function"]] == 1 else f"{row['function']}[{row['entry']}]"
+                found.setdefault(value, []).append(f"{name}/{row['by']}")
+    return dict(sorted(found.items()))
+
+
 def not_simulated(table: dict[str, Any]) -> dict[str, str]:
     """The public functions of theory with a value that no measured claim of any chapter sees, and why."""
     seen: dict[tuple[str, int], bool] = {}

@@ -30,8 +30,12 @@ Its *resolution* is the smallest relative error of the prediction that would hav
 Each entry leads back to its place in the chapter, and has an address of its own that does not change.
 The same as a file, for programs: <a href="../_static/claims.json">claims.json</a>.
 """
+SIMULATED = """\
+Each value that a chapter takes from the library's theory was made wrong by a tenth (a probability by .05, a whole
+number by one), with the exact claims left out: these measured claims refused. (`make hands` does it.)
+"""
 NOT_SIMULATED = """\
-Functions of the library whose value may be off by a tenth without any measured claim refusing it.
+Functions of the library whose value, or one entry of it, may be wrong without any measured claim refusing it, and why.
 Their only hand is the algebra.
 """
 
@@ -64,6 +68,8 @@ class Entry:
     variants: Mapping[str, str] = field(default_factory=dict)
     mutants: Mapping[str, int] | None = None
     tier: str = "live"
+    quoted: bool = False
+    asymptotic: bool = False
     rests_on: Sequence[str] = ()
     seconds: float | None = None
 
@@ -144,12 +150,23 @@ def _replaced(entry: Entry, rests_on: Sequence[str]) -> Entry:
     return Entry(**{name: getattr(entry, name) for name in Entry.__dataclass_fields__} | {"rests_on": rests_on})
 
 
-def rests_on_stored(entries: Mapping[str, Entry], key: str, seen: frozenset[str] = frozenset()) -> bool:
-    """Whether a claim, or any that it rests on, was judged on stored data."""
-    entry = entries.get(key)
-    if entry is None or key in seen:
-        return False
-    return entry.tier == "stored" or any(rests_on_stored(entries, use, seen | {key}) for use in entry.rests_on)
+def origins(entries: Mapping[str, Entry], key: str) -> list[str]:
+    """What a claim, or any that it rests on, was taken from that is less than a derivation or a live run: of
+    ``stored`` (data of a longer run), ``asymptotic`` (a limit), ``quoted`` (a result not derived here)."""
+    reached: set[str] = set()
+    waiting = [key]
+    while waiting:
+        name = waiting.pop()
+        if name in entries and name not in reached:
+            reached.add(name)
+            waiting.extend(entries[name].rests_on)
+    found = [entries[name] for name in reached]
+    flags = {
+        "stored": any(entry.tier == "stored" for entry in found),
+        "asymptotic": any(entry.asymptotic for entry in found),
+        "quoted": any(entry.quoted for entry in found),
+    }
+    return [flag for flag, holds in flags.items() if holds]
 
 
 # --------------------------------------------------------------------------------------------------
@@ -161,11 +178,11 @@ def claims_json(notebooks: Mapping[str, nbformat.NotebookNode]) -> str:
     """All claims as JSON, in the order of the book, without times: the same text on every machine.
 
     ``notebooks`` maps the name of a chapter to it, executed. The file's fields are those of :class:`Entry`, its formula
-    in TeX and as SymPy text together, and ``stored_below``: whether the claim or any that it rests on is a stored one.
+    in TeX and as SymPy text together, and ``origins`` (see :func:`origins`).
     """
     entries = [entry for found in entries_of(notebooks).values() for entry in found]
     by_key = {entry.key: entry for entry in entries}
-    claims = [_json_entry(entry) | {"stored_below": rests_on_stored(by_key, entry.key)} for entry in entries]
+    claims = [_json_entry(entry) | {"origins": origins(by_key, entry.key)} for entry in entries]
     text = json.dumps({"schema_version": SCHEMA_VERSION, "claims": claims}, ensure_ascii=False, indent=1)
     return text + "\n"
 
@@ -223,7 +240,7 @@ def record_lines(entry: Entry) -> list[tuple[str, str]]:
     # Both sides of an exact check are the formula itself.
     exact = entry.badge in EXACT
     lines = [
-        ("whose", entry.whose),
+        ("whose", entry.whose + ("; quoted: tested here, not derived" if entry.quoted else "")),
         ("prediction", "" if exact else entry.prediction),
         ("measured", "" if exact else entry.measurement),
         ("error", entry.error),
@@ -359,6 +376,7 @@ def results_page(
     *,
     chosen: Iterable[Mapping[str, str]] = (),
     counts: Mapping[str, Mapping[str, int]] | None = None,
+    simulated: Mapping[str, Sequence[str]] | None = None,
     not_simulated: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown of the page from name → (executed notebook, seconds).
@@ -372,6 +390,20 @@ def results_page(
     seconds = {name: taken for name, (_, taken) in executed.items()}
     sections = [_section(name, title_of(executed[name][0]), entries, every) for name, entries in found.items()]
     table = _summary(found, seconds, counts or {})
-    unseen = [f"- `{name}`: {reason}" for name, reason in (not_simulated or {}).items()]
-    unseen = ["## Not simulated\n", NOT_SIMULATED, *unseen] if unseen else []
-    return "\n".join([HEAD, headlines(list(chosen), every), "## All claims\n", table, *sections, *unseen]) + "\n"
+    seen = _hands(simulated or {}, not_simulated or {}, every)
+    return "\n".join([HEAD, headlines(list(chosen), every), "## All claims\n", table, *sections, *seen]) + "\n"
+
+
+def _hands(
+    simulated: Mapping[str, Sequence[str]], not_simulated: Mapping[str, str], every: Mapping[str, Entry]
+) -> list[str]:
+    """What the simulations see of the library's theory, and what they do not."""
+    lines = []
+    if simulated:
+        rows = [f"| `{name}` | {', '.join(_link(key, every) for key in keys)} |" for name, keys in simulated.items()]
+        title = f":::{{dropdown}} {len(rows)} values of theory, and the claims that refuse them when they are wrong"
+        rows = [title, "| value | refused by |", "|---|---|", *rows, ":::\n"]
+        lines += ["## What the simulations see\n", SIMULATED, *rows]
+    if not_simulated:
+        lines += ["## Not simulated\n", NOT_SIMULATED, *(f"- `{name}`: {why}" for name, why in not_simulated.items())]
+    return lines

@@ -41,6 +41,7 @@ def by(
     domain: Domain | None = None,
     names: Mapping[str, Any] | None = None,
     tex: Mapping[sympy.Symbol, str] | None = None,
+    quoted: bool = False,
 ) -> Author:
     """The author of the claims that follow: :data:`OWN`, a named theorem, or a paper.
 
@@ -53,10 +54,14 @@ def by(
         derived and SymPy's functions.
     tex
         Symbol → how it is printed.
+    quoted
+        Whether what is claimed was taken from there and is only tested here, not derived.
     """
     if not whose.strip():
         raise ValueError("whose must say whose result it is: OWN, a theorem or a paper")
-    return Author(whose, domain or {}, names, tex or {})
+    if quoted and whose == OWN:
+        raise ValueError("what is quoted must be somebody's: whose is OWN")
+    return Author(whose, domain or {}, names, tex or {}, quoted)
 
 
 @dataclass(frozen=True)
@@ -67,6 +72,7 @@ class Author:
     domain: Domain
     names: Mapping[str, Any] | None
     tex: Mapping[sympy.Symbol, str]
+    quoted: bool = False
 
     def equal(
         self,
@@ -103,6 +109,7 @@ class Author:
             kind="equal",
             id=id,
             whose=self.whose,
+            quoted=self.quoted,
             verdict=exact.equal(id, derived, read.expression, wrong, domain),
             text=text,
             formula=read.expression,
@@ -133,6 +140,7 @@ class Author:
             kind="implements",
             id=id,
             whose=self.whose,
+            quoted=self.quoted,
             verdict=exact.implements(id, read.expression, function, arguments, wrong, domain),
             text=text or (f"`{function_name}`" if function_name else ""),
             formula=read.expression,
@@ -152,6 +160,7 @@ class Author:
             kind="values",
             id=id,
             whose=self.whose,
+            quoted=self.quoted,
             verdict=exact.values(function, cases),
             text=f"{text}: {described}" if text else described,
             function=function_name,
@@ -174,7 +183,16 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.agreement(prediction, replicas, wrong, sizes=sizes, rate=rate, scale=scale)
-        return record.register(kind="agreement", id=id, whose=self.whose, verdict=verdict, text=text, stored=stored)
+        return record.register(
+            kind="agreement",
+            id=id,
+            whose=self.whose,
+            quoted=self.quoted,
+            verdict=verdict,
+            text=text,
+            stored=stored,
+            asymptotic=sizes is not None,
+        )
 
     def exponent(
         self,
@@ -192,7 +210,16 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.exponent(sizes, times, prediction, wrong=wrong, level=level)
-        return record.register(kind="exponent", id=id, whose=self.whose, verdict=verdict, text=text, stored=stored)
+        return record.register(
+            kind="exponent",
+            id=id,
+            whose=self.whose,
+            quoted=self.quoted,
+            verdict=verdict,
+            text=text,
+            stored=stored,
+            asymptotic=True,
+        )
 
     def exceeds(
         self,
@@ -208,4 +235,12 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.exceeds(replicas, threshold, wrong)
-        return record.register(kind="exceeds", id=id, whose=self.whose, verdict=verdict, text=text, stored=stored)
+        return record.register(
+            kind="exceeds",
+            id=id,
+            whose=self.whose,
+            quoted=self.quoted,
+            verdict=verdict,
+            text=text,
+            stored=stored,
+        )

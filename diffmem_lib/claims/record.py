@@ -133,11 +133,14 @@ def register(
     domain: Mapping[str, str] | None = None,
     function: str = "",
     stored: bool = False,
+    quoted: bool = False,
+    asymptotic: bool = False,
 ) -> Claim:
     """Record and print a judged claim; stop the chapter if it does not hold.
 
     ``text`` is a sentence with its mathematics between dollars, ``plain`` and ``tex`` the formula in one line of text
-    and in TeX, ``formula`` the SymPy expression, ``function`` the name of the library's function (``module.name``).
+    and in TeX, ``formula`` the SymPy expression, ``function`` the name of the library's function (``module.name``);
+    ``quoted`` says that it was taken from elsewhere without a derivation, ``asymptotic`` that it is reached in a limit.
 
     Raises
     ------
@@ -178,6 +181,8 @@ def register(
         "variants": {name: variant.distance for name, variant in verdict.variants.items()},
         "mutants": None if verdict.mutants is None else vars(verdict.mutants) | {},
         "tier": "stored" if stored else "live",
+        "quoted": quoted,
+        "asymptotic": asymptotic,
         "rests_on": rests_on,
         "verdict": "holds" if verdict.accepted and not undetected else "refused",
         "seconds": round(now - _clock, 2),

@@ -187,7 +187,14 @@ def test_whose_has_no_default():
         claims.by()
     with pytest.raises(ValueError, match="whose"):
         claims.by("  ")
-    assert claims.by("theorem (Stein 1981)").equal("whose", x + x, 2 * x).record["whose"] == "theorem (Stein 1981)"
+    record = claims.by("theorem (Stein 1981)").equal("whose", x + x, 2 * x).record
+    assert (record["whose"], record["quoted"], record["asymptotic"]) == ("theorem (Stein 1981)", False, False)
+
+
+def test_what_is_quoted_is_somebodys_and_says_so():
+    assert claims.by("paper (abstract)", quoted=True).equal("quoted", x + x, 2 * x).record["quoted"]
+    with pytest.raises(ValueError, match="OWN"):
+        claims.by(claims.OWN, quoted=True)
 
 
 def test_exact_claims_run_where_only_sympy_is():

@@ -77,7 +77,10 @@ def test_what_no_claim_sees_is_listed():
         {"function": "kde.entropy", "entry": 0, "verdict": "survives", "by": ""},
     ]
     second = [{"function": "kde.entropy", "entry": 0, "verdict": "refused", "by": "c"}]
-    missed = hands.not_simulated({"one": {"key": "", "rows": rows}, "two": {"key": "", "rows": second}})
+    table = {"one": {"key": "", "rows": rows}, "two": {"key": "", "rows": second}}
+    seen = {"hermite.loss_series[0]": ["one/b"], "kde.entropy": ["two/c"], "kde.rate": ["one/a"]}
+    assert hands.seen_by(table) == seen
+    missed = hands.not_simulated(table)
     assert "hermite.loss_series" in missed
     assert "kde.clt_bandwidth" in missed, "called by no chapter"
     assert not {"kde.rate", "kde.entropy"} & set(missed)

@@ -58,16 +58,26 @@ def test_a_use_of_a_function_is_an_edge_to_the_claim_that_holds_it(book):
     assert after.rests_on == ["linear.g", "second/used"]
 
 
-def test_the_file_has_no_times_and_says_what_rests_on_stored_data(book):
+def test_the_file_has_no_times_and_says_what_a_claim_comes_from_in_the_end(book):
+    def origins():
+        return {claim["id"]: claim["origins"] for claim in json.loads(claims_json(book))["claims"]}
+
     text = claims_json(book)
-    claims = {claim["id"]: claim for claim in json.loads(text)["claims"]}
-    assert {name: claim["stored_below"] for name, claim in claims.items()} == dict.fromkeys(claims, True)
+    assert origins() == {key: ["stored"] for key in ("held", "computed", "used", "after")}
     assert "seconds" not in text
     for cell in book["second"].cells[1:]:
         cell.outputs[0].metadata[METADATA_KEY]["seconds"] = 99.0
     assert claims_json(book) == text
     book["first_one"].cells[1].outputs[0].metadata[METADATA_KEY]["tier"] = "live"
-    assert not any(claim["stored_below"] for claim in json.loads(claims_json(book))["claims"])
+    assert origins() == {key: [] for key in ("held", "computed", "used", "after")}
+    book["first_one"].cells[2].outputs[0].metadata[METADATA_KEY]["quoted"] = True
+    book["second"].cells[1].outputs[0].metadata[METADATA_KEY]["asymptotic"] = True
+    assert origins() == {
+        "held": [],
+        "computed": ["quoted"],
+        "used": ["asymptotic", "quoted"],
+        "after": ["asymptotic", "quoted"],
+    }
 
 
 def test_figures_are_what_follows_the_sentence(book):
@@ -107,7 +117,10 @@ def test_mutants_in_words(counts, line):
 def test_the_page_counts_and_lists(book):
     executed = {name: (chapter, 10.0) for name, chapter in book.items()}
     counts = {"first_one": {"printed": 3}, "second": {"printed": 4}}
-    page = results_page(executed, counts=counts, not_simulated={"kde.f": "only a bound"})
+    page = results_page(
+        executed, counts=counts, simulated={"kde.g": ["second/used"]}, not_simulated={"kde.f": "only a bound"}
+    )
+    assert "| `kde.g` | [second/used](#result-second-used) |" in page
     assert "| chapter | algebra | library | data | stored | printed | seconds |" in page
     assert "| all | 0 | 1 | 2 | 1 | 7 | 20 |" in page
     assert "- `kde.f`: only a bound" in page
