@@ -30,7 +30,10 @@ def test_a_function_rests_on_the_claim_that_it_implements():
     limit = own.implements("limit", formula, divergences.limit_kl, [r])
     assert limit.record["rests_on"] == []
     record.note("divergences.limit_kl")
-    assert own.equal("next", x + x, 2 * x).record["rests_on"] == ["limit"]
+    assert own.equal("next", x + x, 2 * x).record["rests_on"] == [], "algebra rests on no value of the library"
+    verdict = record.Verdict(True, "", "", "", "", "", 0.1, "", {"w": record.Variant(False, "")})
+    measured = [record.register(kind="agreement", id=id, whose="w", verdict=verdict, text="s") for id in ("one", "two")]
+    assert [claim.record["rests_on"] for claim in measured] == [["limit"], []]
 
 
 def test_a_sentence_quotes_a_formula():
