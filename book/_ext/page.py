@@ -311,6 +311,7 @@ def read_claims(app: Sphinx) -> None:
     """Read all records once a build, from the cache in which the executed chapters are."""
     cache = open_cache()
     notebooks = {path.stem: cached(cache, path)[0] for path in all_chapters()}
+    app.diffmem_notebooks = notebooks
     app.diffmem_entries = entries_of(notebooks)
     app.diffmem_json = claims_json(notebooks)
 
