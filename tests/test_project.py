@@ -61,6 +61,14 @@ def test_one_version():
     assert f"## {diffmem_lib.__version__}" in (ROOT / "CHANGELOG.md").read_text()
 
 
+def test_only_what_is_released_has_a_date():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    head = next(line for line in (ROOT / "CHANGELOG.md").read_text().splitlines() if line.startswith("## "))
+    assert ("date-released" in cited) == ("unreleased" not in head)
+    if "date-released" in cited:
+        assert str(cited["date-released"]) in head
+
+
 def test_every_dependency_is_pinned_and_explained():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     groups = [project["dependencies"], *project["optional-dependencies"].values()]

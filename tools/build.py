@@ -10,11 +10,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import platform
 import shutil
 import subprocess
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
+from importlib.metadata import version
 from pathlib import Path
 
 import nbformat
@@ -31,6 +33,8 @@ CACHE = BUILD / ".jupyter_cache"
 RESULTS = ROOT / "book" / "results.md"
 SEEDS = ROOT / "book" / "seeds.md"
 HEADLINES = ROOT / "book" / "headlines.yml"
+#: Packages whose installed versions what a chapter prints can depend on.
+COMPUTE = ("mpmath", "numpy", "scipy", "sympy", "torch")
 JUPYTER_BOOK = "from jupyter_book.cli.main import main; main()"
 
 
@@ -49,7 +53,9 @@ def library_key() -> str:
     """What identifies everything but its own code that a chapter's outputs depend on."""
     sources = [*(ROOT / "diffmem_lib").rglob("*.py"), *(CHAPTERS / "stored").glob("*"), ROOT / "constraints.txt"]
     sources.append(ROOT / "tools" / "probe.py")  # from which claims know on what they rest
-    return _hash(sources) + "".join(f" {name}={os.environ.get(name)}" for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE"))
+    versions = {"python": platform.python_version()} | {name: version(name) for name in COMPUTE}
+    chosen = {name: os.environ.get(name) for name in ("DIFFMEM_SEED", "DIFFMEM_SCALE")}
+    return _hash(sources) + "".join(f" {name}={value}" for name, value in (versions | chosen).items())
 
 
 def site_key() -> str:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from bs4 import BeautifulSoup, NavigableString, Tag
 from sphinx.application import Sphinx
@@ -179,14 +180,25 @@ class Run:
 class Chapter:
     """The HTML of a chapter, rearranged in place.
 
-    ``entries`` are its claims in order, ``every`` those of the book, ``results`` the address of the page of results,
-    ``help`` that of the words on how to read a verdict, or nothing.
+    ``name`` is the chapter's, ``entries`` are its claims in order, ``every`` those of the book, ``results`` the address
+    of the page of results, ``help`` that of the words on how to read a verdict, ``repository`` that of the repository,
+    where errors are reported; the last two may be nothing.
     """
 
     def __init__(
-        self, body: str, entries: Sequence[Entry], every: Mapping[str, Entry], results: str, help: str = ""
+        self,
+        name: str,
+        body: str,
+        entries: Sequence[Entry],
+        every: Mapping[str, Entry],
+        results: str,
+        *,
+        help: str = "",
+        repository: str = "",
     ) -> None:
+        self._name = name
         self._help = help
+        self._repository = repository
         self.soup = BeautifulSoup(body, "html.parser")
         self._by_id = {entry.id: entry for entry in entries}
         self._verdict: Callable[[Entry], str] = lambda entry: verdict(entry, every, results)
@@ -203,6 +215,8 @@ class Chapter:
         for statement in self.soup.select("div.proof > section > p:first-child"):
             if statement.get_text().startswith("Whose:"):
                 statement["class"] = "dm-whose"
+        if self._repository:
+            self._add_reports()
         self._add_switch()
         return str(self.soup)
 
@@ -290,6 +304,20 @@ class Chapter:
         for link in title.find_all("a"):  # a click on the line opens the solution, it does not leave
             link.unwrap()
 
+    def _add_reports(self) -> None:
+        """A link under each verdict and statement to the form for errors, filled with its name."""
+        for record in self.soup.select("details.dm-verdict > dl.dm-record"):
+            link = self._report(record.parent["id"].removeprefix("claim-"))
+            record.append(BeautifulSoup(f"<dt>wrong?</dt><dd>{link}</dd>", "html.parser"))
+        for statement in self.soup.select("div.proof[id]"):
+            link = self._report(statement["id"])
+            statement.append(BeautifulSoup(f'<p class="dm-report">{link}</p>', "html.parser"))
+
+    def _report(self, id: str) -> str:
+        key = f"{self._name}/{id}"
+        address = f"{self._repository}/issues/new?template=error.yml&result={quote(key, safe='')}"
+        return f'<a href="{html.escape(address)}" aria-label="Report an error in {key}">Report an error</a>'
+
     def _add_switch(self) -> None:
         options = "".join(
             f'<label title="{what}"><input type="radio" name="Depth" value="{name.lower()}"/>{name}</label>'
@@ -311,6 +339,7 @@ def read_claims(app: Sphinx) -> None:
     """Read all records once a build, from the cache in which the executed chapters are."""
     cache = open_cache()
     notebooks = {path.stem: cached(cache, path)[0] for path in all_chapters()}
+    app.diffmem_notebooks = notebooks
     app.diffmem_entries = entries_of(notebooks)
     app.diffmem_json = claims_json(notebooks)
 
@@ -321,7 +350,15 @@ def rearrange_page(app: Sphinx, page: str, template: str, context: dict[str, Any
         return
     every = {entry.key: entry for entries in app.diffmem_entries.values() for entry in entries}
     results = context["pathto"]("book/results")
-    context["body"] = Chapter(context["body"], app.diffmem_entries[name], every, results, _help(app, page)).rearrange()
+    context["body"] = Chapter(
+        name,
+        context["body"],
+        app.diffmem_entries[name],
+        every,
+        results,
+        help=_help(app, page),
+        repository=app.config.html_theme_options.get("repository_url", ""),
+    ).rearrange()
 
 
 def _help(app: Sphinx, page: str) -> str:

@@ -4,6 +4,11 @@ document.addEventListener("DOMContentLoaded", () => {
   addEventListener("hashchange", openTarget);
   panels();
   filters();
+  names();
+  reach();
+  addEventListener("resize", reach);
+  document.addEventListener("toggle", reach, true);
+  window.MathJax?.startup?.promise?.then(reach);
 });
 
 // Three depths of a chapter: Read as it was written, Follow with the algebra open, Run with everything open.
@@ -83,4 +88,29 @@ function filters() {
   form.addEventListener("change", apply);
   head.after(form);
   apply();
+}
+
+// What the theme leaves without a name, or with a role that it may not have.
+function names() {
+  for (const button of document.querySelectorAll(".search-button-field")) button.removeAttribute("aria-label");
+  for (const summary of document.querySelectorAll(".bd-sidebar-primary summary")) {
+    const section = summary.closest("li").querySelector("a");
+    summary.setAttribute("aria-label", `Pages of ${section.textContent.trim()}`);
+  }
+  const sidebar = document.querySelector(".bd-sidebar-primary");
+  sidebar?.setAttribute("role", "region");
+  sidebar?.setAttribute("aria-label", "Sidebar");
+  // A fold says itself what it holds.
+  for (const summary of document.querySelectorAll("article details.hide > summary")) summary.removeAttribute("aria-label");
+  for (const entry of document.querySelectorAll(".citation-list, .citation")) entry.removeAttribute("role");
+}
+
+// What scrolls sideways can be scrolled from the keyboard.
+function reach() {
+  const boxes = "article :is(.math, mjx-container, pre, table, .diffmem-panels, .dm-rests .sd-card-body, .dm-scroll)";
+  for (const box of document.querySelectorAll(boxes)) {
+    const scrolls = box.scrollWidth > box.clientWidth && /auto|scroll/.test(getComputedStyle(box).overflowX);
+    if (scrolls) box.tabIndex = 0;
+    else if (box.getAttribute("tabindex") === "0") box.removeAttribute("tabindex");
+  }
 }

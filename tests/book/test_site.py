@@ -3,11 +3,12 @@
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from urllib.parse import unquote, urldefrag
+from urllib.parse import parse_qs, unquote, urldefrag, urlsplit
 
 import nbformat
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from conftest import ROOT
 
 from tools.results import claims_of
@@ -113,3 +114,17 @@ def test_every_public_name_has_an_entry(site):
         if path.stem != "__init__":
             for name in importlib.import_module(f"diffmem_lib.theory.{path.stem}").__all__:
                 assert f"diffmem_lib.theory.{path.stem}.{name}" in shown
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb")))
+def test_an_error_can_be_reported_at_each_verdict_and_statement(site, name):
+    soup = BeautifulSoup((site / "chapters" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    places = [fold["id"].removeprefix("claim-") for fold in soup.select("details.dm-verdict")]
+    places += [statement["id"] for statement in soup.select("div.proof[id]")]
+    links = [urlsplit(link["href"]) for link in soup.select("article a[href*='/issues/new']")]
+    asked = [parse_qs(link.query) for link in links]
+    assert sorted(query["result"][0] for query in asked) == sorted(f"{name}/{place}" for place in places)
+    form = yaml.safe_load((ROOT / ".github" / "ISSUE_TEMPLATE" / "error.yml").read_text())
+    fields = {field["id"] for field in form["body"]}
+    assert all(query.keys() - {"template"} <= fields and query["template"] == ["error.yml"] for query in asked)
+    assert all(link.geturl().startswith(f"{ADDRESS}/issues/new?") for link in links)
