@@ -121,7 +121,7 @@ class EmpiricalDenoiser:
         return x, _tensors.noise_level(sigma)
 
     def _rows(self) -> int:
-        return rows_within(2**23, self._cloud.dim, 8, low=64, high=512)
+        return rows_within(2**23, self._cloud.dim, 8, low=64, high=512 * max(1, COLUMNS // len(self._cloud)))
 
     def _passes(self, x: Tensor, sigma: float) -> Iterator[_KernelSums]:
         """One pass over the training points for each block of queries."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -49,6 +49,7 @@ class EnergyLevels:
     dim: int
     log_n: float
     square: Tensor
+    _splits: dict[float, tuple[Tensor, Tensor]] = field(default_factory=dict, init=False, repr=False)
 
     def rest(self, bandwidth: float) -> Tensor:
         r"""log of the expected weight :math:`\sum e^{-E/h^2}` of all levels above the last kept one, (draws,).
@@ -78,16 +79,18 @@ class EnergyLevels:
         return self._split(bandwidth)[0]
 
     def _split(self, bandwidth: float) -> tuple[Tensor, Tensor]:
-        """log of the expected weight up to the last kept level and beyond it."""
+        """log of the expected weight up to the last kept level and beyond it, computed once for each bandwidth."""
         bandwidth = _tensors.noise_level(bandwidth, "bandwidth")
-        stretch, last, none = 1 + bandwidth**-2, self.energies[:, -1:], self.energies[:, -1].isinf()
-        log_mean = self.log_n - 0.5 * self.dim * math.log1p(bandwidth**-2) - 0.5 * self.square / (1 + bandwidth**2)
-        tilted = 0.5 * self.square[:, None] / stretch
-        below, above = _log_sides(torch.where(last.isinf(), 1.0, stretch * last), 0.5 * self.dim, tilted)
-        return (
-            torch.where(none, log_mean, log_mean + below[:, 0]),
-            torch.where(none, -torch.inf, log_mean + above[:, 0]),
-        )
+        if bandwidth not in self._splits:
+            stretch, last, none = 1 + bandwidth**-2, self.energies[:, -1:], self.energies[:, -1].isinf()
+            log_mean = self.log_n - 0.5 * self.dim * math.log1p(bandwidth**-2) - 0.5 * self.square / (1 + bandwidth**2)
+            tilted = 0.5 * self.square[:, None] / stretch
+            below, above = _log_sides(torch.where(last.isinf(), 1.0, stretch * last), 0.5 * self.dim, tilted)
+            self._splits[bandwidth] = (
+                torch.where(none, log_mean, log_mean + below[:, 0]),
+                torch.where(none, -torch.inf, log_mean + above[:, 0]),
+            )
+        return self._splits[bandwidth]
 
 
 def energy_levels(
