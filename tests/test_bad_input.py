@@ -311,6 +311,24 @@ CASES = {
         {"activation": np.tanh, "alpha_bar": 0.5, "weights": [1.0], "means": [0.0], "variances": [1.0]},
         {"activation": [None, 3], "alpha_bar": OPEN_UNIT, "weights": [[0.5], [math.nan], None]},
     ),
+    hermite.step_latent_loss: (
+        {
+            "activation": np.tanh,
+            "alpha_bar": 0.5,
+            "overlaps": [0.6, 0.8],
+            "snrs": [4.0, 10.0],
+            "values": [-1.0, 1.0],
+            "edges": [0.0],
+        },
+        {
+            "activation": [None, 3],
+            "alpha_bar": OPEN_UNIT,
+            "overlaps": [*VECTOR, [0.1], [0.8, 0.8]],
+            "snrs": [*VECTOR, [1.0], [-1.0, 1.0], [1.0, -1.0], [19.0, 1.0]],
+            "values": [*VECTOR, [1.0]],
+            "edges": [*VECTOR, [0.0, 1.0], [1.0, 0.0]],
+        },
+    ),
     kde.clt_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.condensation_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.optimal_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
@@ -462,6 +480,10 @@ CASES = {
             "product_square": [*NUMBER, -1.0],
             "mixed": NUMBER,
         },
+    ),
+    sgd_dynamics.principal_excesses: (
+        {"covariance_snr": 1.0, "cross": 0.5},
+        {"covariance_snr": [*NUMBER, -1.0], "cross": NUMBER},
     ),
     sgd_dynamics.principal_slope: (
         {"covariance_snr": 1.0, "cross": 0.5},

@@ -3,7 +3,8 @@ r"""Hermite series of a denoiser's loss in its overlap with a planted direction,
 The neuron is :math:`f(x) = \sqrt{1-\bar\alpha}\,x + \varphi(w\cdot x)\,w` with :math:`|w| = 1`, trained to predict
 the noise of :math:`x_t = \sqrt{\bar\alpha}\,x + \sqrt{1-\bar\alpha}\,\varepsilon`; m is the overlap of w with the
 planted direction.
-Everything here is derived in *The diffusion information exponent* (chapters/information_exponent.ipynb).
+Derived in *The diffusion information exponent* (chapters/information_exponent.ipynb), the loss of two overlaps in
+*Correlated latents* (chapters/correlated_latents.ipynb).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = [
     "loss_coefficients",
     "loss_series",
     "mixture_loss",
+    "step_latent_loss",
 ]
 
 Function = Callable[[NDArray[np.float64]], ArrayLike]
@@ -263,11 +265,98 @@ def mixture_loss(
     if (weight < 0).any() or abs(weight.sum() - 1) > 1e-9:
         raise ValueError(f"weights must be non-negative and sum to 1, got a sum of {weight.sum():.12g}")
 
-    def over_gaussian(y: NDArray[np.float64]) -> NDArray[np.float64]:
+    def over_gaussian(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         parts = weight * np.exp((y**2 - (y - mean) ** 2 / variance) / 2) / np.sqrt(variance)
+        return parts.sum(axis=0), (parts * (mean - y) / variance).sum(axis=0)
+
+    return _loss_of_density(activation, alpha_bar, over_gaussian)
+
+
+def step_latent_loss(
+    activation: Function,
+    alpha_bar: float,
+    overlaps: ArrayLike,
+    snrs: ArrayLike,
+    values: ArrayLike,
+    edges: ArrayLike = (),
+) -> float:
+    r"""Change of the loss, L − L(0), at two overlaps, where one latent is a step function of the other.
+
+    In the mixed cumulant model let ν = ν_j for :math:`q_{j-1} < \lambda \le q_j`, with λ ~ N(0, 1).
+    Given λ the projection :math:`y = w\cdot x_t` is Gaussian around :math:`a\lambda + b\nu`, of variance
+    :math:`1 - b^2`; over one step λ is integrated out in closed form:
+
+    .. math::
+
+        p(y) = \sum_j \frac{e^{-(y-b\nu_j)^2/2R}}{\sqrt{2\pi R}}\,
+            \bigl[\Phi(t_j) - \Phi(t_{j-1})\bigr], \qquad
+            t_j = \frac{q_j R - a(y - b\nu_j)}{\sqrt{R(1-b^2)}},
+
+    with :math:`a = m_u\sqrt{\bar\alpha\beta_u}`, :math:`b = m_v\sqrt{\bar\alpha\beta_v/(1+\beta_v)}`,
+    :math:`R = 1 + a^2 - b^2` and Φ the Gaussian distribution function.
+    The average over p is that of :func:`mixture_loss`.
+    One value and no edge is a latent that does not move; independent latents are averages of such losses.
+
+    Parameters
+    ----------
+    activation, alpha_bar
+        As in :func:`loss_coefficients`.
+    overlaps
+        m_u and m_v, of a sum of squares of at most 1.
+    snrs
+        β_u and β_v, not negative, β_u below 19.
+    values
+        (k,), what ν is, from left to right.
+    edges
+        (k − 1,), the q_j where it steps, rising.
+    """
+    activation = _checks.function(activation, "activation")
+    alpha_bar = _checks.number(alpha_bar, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
+    m_u, m_v = _pair(overlaps, "overlaps")
+    if m_u**2 + m_v**2 > 1 + 1e-12:
+        raise ValueError(f"overlaps must have a sum of squares of at most 1, got {m_u**2 + m_v**2:.12g}")
+    beta_u, beta_v = _pair(snrs, "snrs")
+    if beta_u < 0 or beta_v < 0 or beta_u >= 19:
+        raise ValueError(f"snrs must be non-negative, the first below 19, got {beta_u:g} and {beta_v:g}")
+    value = _checks.array(values, "values", ndim=1)[:, None]
+    edge = _checks.array(edges, "edges", ndim=1) if np.size(edges) else np.empty(0)
+    if len(edge) != len(value) - 1 or (np.diff(edge) <= 0).any():
+        raise ValueError(f"edges must rise and be one fewer than the {len(value)} values, got {edge}")
+    a, b = m_u * math.sqrt(alpha_bar * beta_u), m_v * math.sqrt(alpha_bar * beta_v / (1 + beta_v))
+    total, rest = 1 + a**2 - b**2, math.sqrt(1 - b**2)
+    left, right = (np.array(ends)[:, None] for ends in ([-math.inf, *edge], [*edge, math.inf]))
+
+    def over_gaussian(y: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+        away = y - b * value
+        low, high = ((q * total - a * away) / (rest * math.sqrt(total)) for q in (left, right))
+        swap = low > 0  # differences of the smaller tails: those of the larger would cancel
+        share = scipy.special.ndtr(np.where(swap, -low, high)) - scipy.special.ndtr(np.where(swap, -high, low))
+        ends = (np.exp(-(high**2) / 2) - np.exp(-(low**2) / 2)) / math.sqrt(2 * math.pi)
+        weight = np.exp((y**2 - away**2 / total) / 2) / math.sqrt(total)
+        slope = -away / total * share - a / (rest * math.sqrt(total)) * ends
+        return (weight * share).sum(axis=0), (weight * slope).sum(axis=0)
+
+    return _loss_of_density(activation, alpha_bar, over_gaussian)
+
+
+def _pair(value: ArrayLike, name: str) -> tuple[float, float]:
+    checked = _checks.array(value, name, ndim=1)
+    if len(checked) != 2:
+        raise ValueError(f"{name} must be two numbers, got {len(checked)}")
+    return float(checked[0]), float(checked[1])
+
+
+def _loss_of_density(
+    activation: Function,
+    alpha_bar: float,
+    density: Callable[[NDArray[np.float64]], tuple[NDArray[np.float64], NDArray[np.float64]]],
+) -> float:
+    """L − L(0) where y has this density, given with its derivative, both over the standard Gaussian's."""
+
+    def over_gaussian(y: NDArray[np.float64]) -> NDArray[np.float64]:
+        value, slope = density(y)
         phi = np.asarray(activation(y), dtype=np.float64)
-        slope = (parts * ((mean - y) / variance + y)).sum(axis=0)
-        return phi**2 * parts.sum(axis=0) + 2 * math.sqrt(1 - alpha_bar) * phi * slope
+        return phi**2 * value + 2 * math.sqrt(1 - alpha_bar) * phi * (slope + y * value)
 
     at_zero = hermite_coefficients(lambda y: np.square(activation(y)), 0)
     return float((hermite_coefficients(over_gaussian, 0) - at_zero)[0])

@@ -6,7 +6,7 @@ Its overlap m with a planted direction drifts at the rate :math:`c\,m^{k-1}(1-m^
 information exponent, and is shaken by a noise of variance V in each of d − 1 directions.
 To first order in the step this is Brownian motion on a sphere, at temperature ηV/2, in the potential
 :math:`-c\,m^k/k`; what follows is read off from there.
-Derived in *Linear against cubic* (chapters/linear_cubic.ipynb), the last two functions in *Correlated latents*
+Derived in *Linear against cubic* (chapters/linear_cubic.ipynb), the last three functions in *Correlated latents*
 (chapters/correlated_latents.ipynb).
 """
 
@@ -30,6 +30,7 @@ __all__ = [
     "heated_escape_time",
     "mean_recovery_steps",
     "planted_variance",
+    "principal_excesses",
     "principal_slope",
     "settling_overlap",
 ]
@@ -355,3 +356,25 @@ def principal_slope(covariance_snr: float, cross: float) -> float:
     covariance_snr = _checks.number(covariance_snr, "covariance_snr", low=0, low_open=True)
     cross = _checks.number(cross, "cross")
     return math.tan(math.atan(2 * cross / covariance_snr) / 2)
+
+
+def principal_excesses(covariance_snr: float, cross: float) -> tuple[float, float]:
+    r"""Excess variances β₊ ≥ 0 ≥ β₋ along the two eigenvectors in the plane of u and v.
+
+    .. math:: \beta_+ = \frac{\beta_u}{2} + \sqrt{\frac{\beta_u^2}{4} + \text{cross}^2},
+        \qquad \beta_- = -\frac{\text{cross}^2}{\beta_+}
+
+    The overlaps of a neuron grow along the first if its g₂ is negative, along the second if it is positive.
+    Derived in *Correlated latents* (chapters/correlated_latents.ipynb).
+
+    Parameters
+    ----------
+    covariance_snr
+        β_u ≥ 0.
+    cross
+        Off-diagonal covariance, any sign, see :func:`cross_covariance`.
+    """
+    covariance_snr = _checks.number(covariance_snr, "covariance_snr", low=0)
+    cross = _checks.number(cross, "cross")
+    above = covariance_snr / 2 + math.hypot(covariance_snr / 2, cross)
+    return above, -cross * (cross / above) if above else 0.0

@@ -6,6 +6,7 @@ from fractions import Fraction
 import mpmath
 import numpy as np
 import pytest
+import scipy.integrate
 import scipy.special
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,6 +19,7 @@ from diffmem_lib.theory.hermite import (
     loss_coefficients,
     loss_series,
     mixture_loss,
+    step_latent_loss,
 )
 
 INF = math.inf
@@ -278,6 +280,72 @@ def test_mixture_loss_of_a_standard_gaussian_is_zero():
 def test_mixture_loss_refuses(weights, means, variances, named):
     with pytest.raises(ValueError, match=named):
         mixture_loss(np.tanh, 0.5, weights, means, variances)
+
+
+LATENTS = {  # values of ν and where they step
+    "sign": ([-1, 1], [0]),
+    "skewed": ([2**0.5, -(0.5**0.5)], [-0.4307]),
+    "even": ([1, -1, 1], [-0.6745, 0.6745]),
+    "constant": ([-1], []),
+}
+
+
+def reference_step_loss(activation, slope, alpha_bar, overlaps, snrs, values, edges):
+    """From the definition: y given λ is Gaussian, and g has its derivative; two nested rules of SciPy and NumPy."""
+    s, (m_u, m_v), (beta_u, beta_v) = math.sqrt(1 - alpha_bar), overlaps, snrs
+    nodes, weights = np.polynomial.hermite_e.hermegauss(120)
+    per_unit = alpha_bar * (m_u**2 + m_v**2 / (1 + beta_v) + 1 - m_u**2 - m_v**2) + 1 - alpha_bar
+
+    def g(y):
+        return activation(y) ** 2 - 2 * s * slope(y) + 2 * s * y * activation(y)
+
+    def at(lam, nu):
+        center = math.sqrt(alpha_bar) * (m_u * math.sqrt(beta_u) * lam + m_v * math.sqrt(beta_v / (1 + beta_v)) * nu)
+        density = math.exp(-(lam**2) / 2) / math.sqrt(2 * math.pi)
+        return density * g(center + math.sqrt(per_unit) * nodes) @ weights / weights.sum()
+
+    cuts = [-12, *edges, 12]
+    pieces = zip(cuts[:-1], cuts[1:], values, strict=True)
+    total = sum(scipy.integrate.quad(at, a, b, (nu,), epsabs=1e-13, limit=200)[0] for a, b, nu in pieces)
+    return total - g(nodes) @ weights / weights.sum()
+
+
+@pytest.mark.parametrize("latent", LATENTS)
+@pytest.mark.parametrize(("overlaps", "snrs", "alpha_bar"), [
+    ((0.6, 0.8), (4.0, 10.0), 0.7), ((-0.3, 0.5), (1.0, 100.0), 0.85), ((0.9, 0.0), (0.5, 2.0), 0.3),
+    ((0.0, 1.0), (4.0, 10.0), 0.7), ((1.0, 0.0), (8.0, 0.0), 0.9), ((0.0, 0.0), (4.0, 10.0), 0.5),
+])  # fmt: skip
+def test_step_latent_loss_against_the_definition(latent, overlaps, snrs, alpha_bar):
+    value = lambda y: 0.3 * np.tanh(y) - 0.05 * y**3 + 0.1 * y**2  # noqa: E731
+    slope = lambda y: 0.3 / np.cosh(y) ** 2 - 0.15 * y**2 + 0.2 * y  # noqa: E731
+    arguments = alpha_bar, overlaps, snrs, *LATENTS[latent]
+    # The reference's Gauss-Hermite rule has tanh's poles at ±iπ/2 to fear: 120 nodes leave 1e-9.
+    expected = reference_step_loss(value, slope, *arguments)
+    assert step_latent_loss(value, *arguments) == pytest.approx(expected, rel=1e-8, abs=1e-9)
+
+
+def test_step_latent_loss_of_a_linear_neuron_is_half_of_g2_times_the_excess():
+    alpha_bar, a = 0.7, -0.2
+    s, c = math.sqrt(1 - alpha_bar), math.sqrt(4 * 10 / 11) * math.sqrt(2 / math.pi)
+    for m_u, m_v in ((0.6, 0.8), (0.5, -0.7), (0.1, 0.2)):
+        expected = (a**2 + 2 * s * a) * alpha_bar * (4 * m_u**2 + 2 * c * m_u * m_v)
+        found = step_latent_loss(lambda y: a * y, alpha_bar, (m_u, m_v), (4, 10), [-1, 1], [0])
+        assert found == pytest.approx(expected, rel=1e-11)
+
+
+def test_step_latent_loss_of_constant_latents_is_a_mixture():
+    b = 0.8 * math.sqrt(0.7 * 10 / 11)
+    variance = 1 + 0.7 * 4 * 0.6**2 - b**2
+    for nu in (-1, 0, 2):
+        expected = mixture_loss(relu, 0.7, [1.0], [b * nu], [variance])
+        assert step_latent_loss(relu, 0.7, (0.6, 0.8), (4, 10), [nu]) == pytest.approx(expected, rel=1e-11)
+
+
+def test_step_latent_loss_of_an_even_latent_and_an_odd_neuron_is_that_of_independent_ones():
+    for overlaps in ((0.6, 0.8), (0.9, -0.3)):
+        apart = [step_latent_loss(np.tanh, 0.7, overlaps, (4, 10), [nu]) for nu in (-1, 1)]
+        even = step_latent_loss(np.tanh, 0.7, overlaps, (4, 10), [1, -1, 1], [-0.67448975, 0.67448975])
+        assert even == pytest.approx(sum(apart) / 2, abs=1e-9)
 
 
 ODD = lambda y: -np.tanh(y)  # noqa: E731

@@ -142,6 +142,20 @@ def test_principal_slope_is_that_of_the_leading_eigenvector():
         assert sgd_dynamics.principal_slope(3.0, cross) == pytest.approx(leading[1] / leading[0], rel=1e-12, abs=1e-15)
 
 
+@pytest.mark.parametrize("beta", [0.0, 0.3, 4.0, 1e8])
+@pytest.mark.parametrize("cross", [-1.9, 0.4, 5.0])
+def test_principal_excesses_are_the_eigenvalues(beta, cross):
+    with mpmath.workdps(40):
+        values = sorted(map(float, mpmath.eigsy(mpmath.matrix([[beta, cross], [cross, 0]]), eigvals_only=True)))
+    # To rounding also where the lower one would be a difference of large numbers.
+    assert sgd_dynamics.principal_excesses(beta, cross) == pytest.approx((values[1], values[0]), rel=1e-14)
+
+
+def test_principal_excesses_without_correlation():
+    assert sgd_dynamics.principal_excesses(3.0, 0.0) == (3.0, 0.0)
+    assert sgd_dynamics.principal_excesses(0.0, 0.0) == (0.0, 0.0)
+
+
 def test_cross_covariance():
     assert sgd_dynamics.cross_covariance(10, 10, 0.5) == pytest.approx(0.5 * math.sqrt(100 / 11), rel=1e-14)
     assert sgd_dynamics.cross_covariance(0, 10, 0.5) == 0
@@ -162,6 +176,7 @@ GOOD = {
         "order": 2, "rate": 1.0, "variance": 1.0, "step": 0.1, "dim": 10, "start": 0.3, "threshold": 0.5,
     },
     "cross_covariance": {"covariance_snr": 1.0, "cumulant_snr": 1.0, "correlation": 0.5},
+    "principal_excesses": {"covariance_snr": 1.0, "cross": 0.5},
     "principal_slope": {"covariance_snr": 1.0, "cross": 0.5},
 }  # fmt: skip
 WRONG = {
