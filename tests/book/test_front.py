@@ -41,7 +41,7 @@ def test_a_phone_shows_question_figure_and_number_at_once(browser, site):
         for what in ("article h1", "article p", ".dm-front img", ".dm-front a[href*='results.html#']"):
             box = visit.page.locator(what).first.bounding_box()
             assert 0 <= box["y"] < box["y"] + box["height"] <= PHONE["height"], what
-        assert re.fullmatch(r"\d\.\d+\(\d+\)", visit.page.locator(".dm-front a[href*='results.html#']").inner_text())
+        assert re.match(r"\d\.\d+\(\d+\)", visit.page.locator(".dm-front a[href*='results.html#']").inner_text())
 
 
 @pytest.mark.browser
