@@ -71,11 +71,13 @@ def coverage_risk(training: Tensor, k: int = 10) -> CoverageRisk:
 def risk_from_neighbours(squared: Tensor) -> CoverageRisk:
     r"""The coverage criterion from the squared distances (n, k) of each training point to its k nearest others.
 
-    The density is that of the k-th neighbour, p(x) = (k − 1)/((n − 1) V_D r_k^D), in as many dimensions D as the data
-    have locally: 1/D is the mean of log(r_k/r_j) over all neighbours j < k of all points (a pooled maximum likelihood
-    estimate), rounded. The criterion is n p(x) (2πeσ²)^{D/2} < 1. Assumed is that the density varies little
-    within r_k and is not blurred by the noise, and that D is the same everywhere. The criterion is about the exact
-    empirical score; a trained network is smoother, so the order of the points means more than the sign.
+    The density is that of the k-th neighbour, p(x) = (k − 1)/((n − 1) V_D r_k^D), in as many dimensions D as the
+    data have locally: 1/D is the mean of log(r_k/r_j) over all neighbours j < k of all points (a pooled maximum
+    likelihood estimate), rounded. The criterion is n p(x) (2πeσ²)^{D/2} < 1. With one D for all, the order of the
+    points is that of r_k (but for duplicates), and what the criterion adds is the level. Assumed is that the
+    density varies little within r_k and is not blurred by the noise, and that D is the same everywhere. The
+    criterion is about the exact empirical score; a trained network is smoother, so the order of the points means
+    more than the sign.
 
     Raises ``ValueError`` if ``squared`` is not a finite floating-point tensor of two axes and at least two rows, or if
     a distance in it is negative.
