@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from playwright.sync_api import Browser
 
+_ROOT = Path(__file__).resolve().parent.parent
+CHAPTERS = sorted(path.stem for path in (_ROOT / "chapters").glob("*.ipynb"))
+PAGES = [
+    *(f"chapters/{name}.html" for name in CHAPTERS),
+    *(f"{p.relative_to(_ROOT).with_suffix('.html')}" for p in sorted((_ROOT / "book").rglob("*.md"))),
+    "book/results.html",
+]
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
     "--disable-component-update --disable-sync"

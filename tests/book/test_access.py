@@ -5,8 +5,7 @@ import subprocess
 
 import pytest
 from conftest import REQUIRE_BROWSER, ROOT
-from test_browser import CHAPTERS, PAGES
-from visiting import Visit
+from visiting import CHAPTERS, PAGES, Visit
 
 pytestmark = pytest.mark.browser
 FOLDER = ROOT / "tests" / "axe"

@@ -5,16 +5,9 @@ import http.server
 import threading
 
 import pytest
-from conftest import ROOT
-from visiting import Visit
+from visiting import CHAPTERS, PAGES, Visit
 
 pytestmark = pytest.mark.browser
-CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-PAGES = [
-    *(f"chapters/{name}.html" for name in CHAPTERS),
-    *(f"{p.relative_to(ROOT).with_suffix('.html')}" for p in sorted((ROOT / "book").rglob("*.md"))),
-    "book/results.html",
-]
 PHONE = {"width": 390, "height": 844}
 
 
