@@ -9,10 +9,10 @@ from playwright.sync_api import Browser
 
 _ROOT = Path(__file__).resolve().parent.parent
 CHAPTERS = sorted(path.stem for path in (_ROOT / "chapters").glob("*.ipynb"))
+_WRITTEN = {path.relative_to(_ROOT).with_suffix(".html").as_posix() for path in (_ROOT / "book").rglob("*.md")}
 PAGES = [
     *(f"chapters/{name}.html" for name in CHAPTERS),
-    *(f"{p.relative_to(_ROOT).with_suffix('.html')}" for p in sorted((_ROOT / "book").rglob("*.md"))),
-    "book/results.html",
+    *sorted(_WRITTEN | {"book/results.html", "book/seeds.html"}),
 ]
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
