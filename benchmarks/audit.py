@@ -91,7 +91,7 @@ def main() -> None:
         rows.append([name, f"{value:.1f}", f"{value / seconds[ROOF]:.2f}", error])
     save_table(
         "audit",
-        ["", "seconds", "share of the products", "relative error of D1 at copies of 1e-4"],
+        ["both searches", "seconds", "share of the products", "relative error of D1 at copies of 1e-4"],
         rows,
         f"m = {len(samples)}, n = {len(training)}, d = {DIM}, float32: the two nearest training points of every sample,"
         f" and the {K} nearest others of every training point. The products are those of all m×n and n×n pairs;"
