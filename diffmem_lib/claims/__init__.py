@@ -74,6 +74,9 @@ class Author:
     tex: Mapping[sympy.Symbol, str]
     quoted: bool = False
 
+    def _register(self, **said: Any) -> Claim:
+        return record.register(whose=self.whose, quoted=self.quoted, **said)
+
     def equal(
         self,
         id: str,
@@ -105,11 +108,9 @@ class Author:
         """
         read = printing.read(formula, derived, name=name, names=self.names, tex=self.tex)
         domain = {**self.domain, **(domain or {})}
-        return record.register(
+        return self._register(
             kind="equal",
             id=id,
-            whose=self.whose,
-            quoted=self.quoted,
             verdict=exact.equal(id, derived, read.expression, wrong, domain),
             text=text,
             formula=read.expression,
@@ -136,11 +137,9 @@ class Author:
         read = printing.read(formula, list(arguments), name=name, names=self.names, tex=self.tex)
         domain = {**self.domain, **(domain or {})}
         function_name = exact.library_name(function)
-        return record.register(
+        return self._register(
             kind="implements",
             id=id,
-            whose=self.whose,
-            quoted=self.quoted,
             verdict=exact.implements(id, read.expression, function, arguments, wrong, domain),
             text=text or (f"`{function_name}`" if function_name else ""),
             formula=read.expression,
@@ -156,11 +155,9 @@ class Author:
         """
         function_name = exact.library_name(function)
         described = f"`{function_name or 'function'}{exact.described(cases)}`"
-        return record.register(
+        return self._register(
             kind="values",
             id=id,
-            whose=self.whose,
-            quoted=self.quoted,
             verdict=exact.values(function, cases),
             text=f"{text}: {described}" if text else described,
             function=function_name,
@@ -183,15 +180,8 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.agreement(prediction, replicas, wrong, sizes=sizes, rate=rate, scale=scale)
-        return record.register(
-            kind="agreement",
-            id=id,
-            whose=self.whose,
-            quoted=self.quoted,
-            verdict=verdict,
-            text=text,
-            stored=stored,
-            asymptotic=sizes is not None,
+        return self._register(
+            kind="agreement", id=id, verdict=verdict, text=text, stored=stored, asymptotic=sizes is not None
         )
 
     def exponent(
@@ -210,16 +200,7 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.exponent(sizes, times, prediction, wrong=wrong, level=level)
-        return record.register(
-            kind="exponent",
-            id=id,
-            whose=self.whose,
-            quoted=self.quoted,
-            verdict=verdict,
-            text=text,
-            stored=stored,
-            asymptotic=True,
-        )
+        return self._register(kind="exponent", id=id, verdict=verdict, text=text, stored=stored, asymptotic=True)
 
     def exceeds(
         self,
@@ -235,12 +216,4 @@ class Author:
         from diffmem_lib.claims import measured
 
         verdict = measured.exceeds(replicas, threshold, wrong)
-        return record.register(
-            kind="exceeds",
-            id=id,
-            whose=self.whose,
-            quoted=self.quoted,
-            verdict=verdict,
-            text=text,
-            stored=stored,
-        )
+        return self._register(kind="exceeds", id=id, verdict=verdict, text=text, stored=stored)

@@ -503,14 +503,16 @@ def _chi_square(
 ) -> NDArray[np.float64]:
     """Exact χ² draws by the rejection method of Marsaglia and Tsang, at half the time of NumPy's.
 
-    What is rejected is drawn again by NumPy: in two degrees of freedom one in twenty, in many hardly any.
+    What is rejected is drawn again by NumPy: in two degrees of freedom one in twenty, in many hardly any. That has a
+    stream of its own: a close decision may go the other way where a processor rounds otherwise, and must not move
+    every number that ``random`` draws later.
     """
     if degrees < 2:
         return random.chisquare(degrees, shape)
     normal = _normal((math.prod(shape),), generator)
     draws = _proposed_chi_square(degrees / 2 - 1 / 3, normal, random.random(len(normal), dtype=np.float32))
     rejected = np.flatnonzero(np.isnan(draws))
-    draws[rejected] = random.chisquare(degrees, len(rejected))
+    draws[rejected] = random.spawn(1)[0].chisquare(degrees, len(rejected))
     return draws.reshape(shape)
 
 

@@ -208,6 +208,16 @@ def test_bulk_length_is_chi_square(degrees):
     assert scipy.stats.kstest(draws.ravel(), scipy.stats.chi2(1.01 * degrees + 0.05).cdf).pvalue < 1e-4
 
 
+def test_what_is_drawn_later_does_not_depend_on_how_many_proposals_were_rejected():
+    """Another processor rounds a close decision otherwise: that may change the draw, and not all that follow it."""
+    after = []
+    for seed in (1, 2):  # other proposals, so others and more or fewer are rejected
+        random = np.random.Generator(np.random.SFC64(5))
+        online_sgd._chi_square(2, (100, 100), random, generator(seed))
+        after.append(random.random(4).tolist())
+    assert after[0] == after[1]
+
+
 def test_recovery_of_more_chains_than_advance_at_once_has_the_law_of_the_full_dynamics():
     options = {"start": [0.4], "threshold": 0.6}
     full, chain = (
