@@ -5,6 +5,8 @@
 
 A mutant exchanges + and −, × and ÷, drops a sign or a power, or doubles a constant. Lines that check arguments or raise
 are left alone, and so are lines that end in `# numerics`: they say how a number is found, not which.
+Each chapter is run once, and its exact claims are judged against every mutant as they are made (``tools.planted``);
+for a mutant that they all accept, the chapters are run as a whole until one refuses.
 With ``--derivations`` the same is done to the lines of a chapter's derivations, the cells tagged sympy, run alone: a
 mutant that all their claims survive means that nothing checks the line.
 """
@@ -14,20 +16,22 @@ from __future__ import annotations
 import argparse
 import ast
 import copy
+import json
+import math
 import os
 import re
 import shutil
-import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
 
-from tools.derivations import cells_of, run_alone
+from tools.derivations import cells_of, run_alone, variants_that_end
 from tools.execute import CHAPTERS, ROOT, ChapterFailed, all_chapters, chapter_path, execute
 
 THEORY = ROOT / "diffmem_lib" / "theory"
@@ -49,13 +53,13 @@ class Mutant:
 
 @dataclass(frozen=True)
 class DerivationMutant:
-    """The derivations of a chapter with one error in them: the sources of all its cells tagged sympy."""
+    """A cell of a chapter's derivations with one error in it."""
 
     path: Path
     cell: str
     line: int
     change: str
-    cells: tuple[str, ...]
+    source: str
 
     def __str__(self) -> str:
         return f"{self.path.stem}, {self.cell}, line {self.line}: {self.change}"
@@ -142,10 +146,9 @@ def mutants_of(path: Path) -> Iterator[Mutant]:
 
 def derivation_mutants(chapter: Path) -> Iterator[DerivationMutant]:
     """Every mutant of a chapter's derivations, in the order of the cells."""
-    cells = cells_of(chapter)
-    for cell, text in cells.items():
+    for cell, text in cells_of(chapter).items():
         for line, change, source in _mutations(text, _Derivation):
-            yield DerivationMutant(chapter, cell, line, change, tuple((cells | {cell: source}).values()))
+            yield DerivationMutant(chapter, cell, line, change, source)
 
 
 def _mutations(text: str, visitor: type[_Formulas]) -> Iterator[tuple[int, str, str]]:
@@ -202,10 +205,15 @@ def refusal(path: Path, source: str, chapter: Path) -> str | None:
     return None
 
 
-def as_it_is(chapter: Path) -> str | None:
-    """What a chapter says against the unchanged library: None."""
-    path = THEORY / "__init__.py"
-    return refusal(path, path.read_text(), chapter)
+def refused_by_exact_claims(chapter: Path, wanted: dict[str, list[int]]) -> dict[str, dict[str, str]]:
+    """Module → number of a mutant in its list → the claim of a chapter that refuses it, in one run of the chapter."""
+    notebook = execute(
+        chapter,
+        environment={"OMP_NUM_THREADS": "1"},
+        before=f"from tools import planted\nplanted.watch({wanted!r})\ndel planted",
+        after="from tools import planted\nprint(planted.report())",
+    )
+    return json.loads(notebook.cells[-1].outputs[0].text)
 
 
 def caught(mutant: Mutant) -> str | None:
@@ -217,12 +225,53 @@ def caught(mutant: Mutant) -> str | None:
     return None
 
 
-def refused_alone(mutant: DerivationMutant) -> bool:
-    """Whether the derivations of a mutant do not come to their end; what takes too long has not, either."""
-    try:
-        return run_alone(mutant.cells, timeout=300).returncode != 0
-    except subprocess.TimeoutExpired:
-        return True
+def refused_alone(chapter: Path) -> Iterator[tuple[DerivationMutant, bool]]:
+    """Each mutant of a chapter's derivations, and whether they do not come to their end with it.
+
+    Many a wrong integral is never done: what takes three times as long as the derivations as they are does not end.
+    """
+    start = time.perf_counter()
+    alone = run_alone(list(cells_of(chapter).values()))
+    if alone.returncode:  # it would refuse every mutant too
+        raise ChapterFailed(f"the derivations of {chapter.stem} do not run alone:\n{alone.stderr}")
+    patience = 10 + 3 * math.ceil(time.perf_counter() - start)
+    cells = list(cells_of(chapter))
+    mutants = list(derivation_mutants(chapter))
+    by_cell = {k: [mutant for mutant in mutants if mutant.cell == name] for k, name in enumerate(cells)}
+    variants = {k: [mutant.source for mutant in found] for k, found in by_cell.items()}
+    for cell, variant, ended in variants_that_end(list(cells_of(chapter).values()), variants, patience):
+        yield by_cell[cell][variant], not ended
+
+
+def try_formulas(modules: Sequence[str]) -> int:
+    """Report the mutants of modules of theory that all chapters survive; 1 if there are any."""
+    left = {name: dict(enumerate(mutants_of(THEORY / f"{name}.py"))) for name in modules}
+    total = sum(map(len, left.values()))
+    users = {name: chapters_of(THEORY / f"{name}.py") for name in modules}
+    chapters = sorted(set().union(*users.values()))
+
+    def judged(chapter: Path) -> dict[str, dict[str, str]] | str:
+        wanted = {name: sorted(left[name]) for name in modules if chapter in users[name]}
+        try:
+            return refused_by_exact_claims(chapter, wanted)
+        except ChapterFailed as error:
+            return str(error)
+
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        for chapter, found in zip(chapters, pool.map(judged, chapters), strict=True):
+            if isinstance(found, str):  # it would refuse every mutant too
+                print(f"{chapter.stem} refuses the formulas as they are: {found}", file=sys.stderr)
+                return 1
+            new = [left[name].pop(int(k)) for name in found for k in found[name] if int(k) in left[name]]
+            print(f"{chapter.stem}: its exact claims refuse {len(new)} more", flush=True)
+        rest = [mutant for mutants in left.values() for mutant in mutants.values()]
+        print(f"{total - len(rest)} of {total} are refused by exact claims; the others need whole runs", flush=True)
+        survivors = 0
+        for number, (mutant, said) in enumerate(zip(rest, pool.map(caught, rest), strict=True), 1):
+            survivors += said is None
+            print(f"[{number}/{len(rest)}] {'SURVIVES' if said is None else 'refused '} {mutant}", flush=True)
+    print(f"{total - survivors} of {total} mutants were refused")
+    return 1 if survivors else 0
 
 
 def try_derivations(chapters: list[Path], only_list: bool) -> int:
@@ -231,16 +280,16 @@ def try_derivations(chapters: list[Path], only_list: bool) -> int:
     if only_list:
         print("\n".join(map(str, mutants)))
         return 0
+    survivors = number = 0
     for chapter in chapters:
-        alone = run_alone(list(cells_of(chapter).values()))
-        if alone.returncode:  # it would refuse every mutant too
-            print(f"the derivations of {chapter.stem} do not run alone:\n{alone.stderr}", file=sys.stderr)
+        try:
+            for mutant, refused in refused_alone(chapter):
+                number += 1
+                survivors += not refused
+                print(f"[{number}/{len(mutants)}] {'refused ' if refused else 'SURVIVES'} {mutant}", flush=True)
+        except ChapterFailed as error:
+            print(error, file=sys.stderr)
             return 1
-    survivors = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        for number, (mutant, refused) in enumerate(zip(mutants, pool.map(refused_alone, mutants), strict=True), 1):
-            survivors += not refused
-            print(f"[{number}/{len(mutants)}] {'refused ' if refused else 'SURVIVES'} {mutant}", flush=True)
     print(f"{len(mutants) - survivors} of {len(mutants)} mutants of derivations were refused")
     return 1 if survivors else 0
 
@@ -260,22 +309,10 @@ def main() -> int:
     unknown = set(arguments.modules) - set(known)
     if unknown:
         parser.error(f"no module {', '.join(sorted(unknown))} in theory; there are: {', '.join(known)}")
-    mutants = [m for name in arguments.modules or known for m in mutants_of(THEORY / f"{name}.py")]
     if arguments.list:
-        print("\n".join(map(str, mutants)))
+        print("\n".join(str(m) for name in arguments.modules or known for m in mutants_of(THEORY / f"{name}.py")))
         return 0
-    survivors = 0
-    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        used = sorted({chapter for path in {mutant.path for mutant in mutants} for chapter in chapters_of(path)})
-        for chapter, said in zip(used, pool.map(as_it_is, used), strict=True):
-            if said is not None:  # it would refuse every mutant too
-                print(f"{chapter.stem} refuses the formulas as they are: {said}", file=sys.stderr)
-                return 1
-        for number, (mutant, said) in enumerate(zip(mutants, pool.map(caught, mutants), strict=True), 1):
-            survivors += said is None
-            print(f"[{number}/{len(mutants)}] {'SURVIVES' if said is None else 'refused '} {mutant}", flush=True)
-    print(f"{len(mutants) - survivors} of {len(mutants)} mutants were refused")
-    return 1 if survivors else 0
+    return try_formulas(arguments.modules or known)
 
 
 if __name__ == "__main__":
