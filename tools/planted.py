@@ -12,7 +12,7 @@ import inspect
 import json
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from io import StringIO
 from types import FunctionType, ModuleType
@@ -20,12 +20,16 @@ from typing import Any
 
 from diffmem_lib import theory
 from diffmem_lib.claims import exact, record
+from diffmem_lib.claims.evaluate import gap, values_at
 from tools.mutants import THEORY, Mutant, mutants_of
 
 __all__ = ["planted", "report", "watch"]
 
 #: A judgement that takes longer, in seconds, counts as a refusal: an error in a loop's end may let it run for ever.
 PATIENCE = 60
+
+#: Judges a claim once more against the library as it is now: whether it holds, place by place.
+Again = Callable[[], Iterator[bool]]
 
 _alive: dict[str, list[tuple[int, Mutant]]] = {}
 _refused: dict[str, dict[int, str]] = {}
@@ -37,8 +41,8 @@ def watch(wanted: dict[str, list[int]]) -> None:
         made = dict(enumerate(mutants_of(THEORY / f"{name}.py")))
         _alive[name] = [(number, made[number]) for number in numbers]
         _refused[name] = {}
-    for judge in ("implements", "values"):
-        setattr(exact, judge, _watched(getattr(exact, judge)))
+    exact.implements = _watched(exact.implements, _implements)
+    exact.values = _watched(exact.values, _values)
 
 
 def report() -> str:
@@ -81,18 +85,45 @@ def _functions(module: ModuleType) -> dict[str, FunctionType]:
     }
 
 
-def _watched(judge: Callable[..., record.Verdict]) -> Callable[..., record.Verdict]:
+def _implements(
+    id: str, formula: Any, function: Callable[..., Any], arguments: Sequence[Any], wrong: Any = None, domain: Any = None
+) -> Again:
+    """Whether the function gives what the formula says, point by point; see `exact.implements`."""
+    entries, points = exact._entries(formula), exact._points(id, arguments, domain)
+    truths = [[values_at(point, f"{id}/functions")(entry) for entry in entries] for point in points]
+
+    def again() -> Iterator[bool]:
+        for point, truth in zip(points, truths, strict=True):
+            found = exact._called(function, [exact._argument(symbol, point) for symbol in arguments])
+            yield all(gap(*pair) <= exact._LIBRARY for pair in zip(truth, found, strict=True))
+
+    return again
+
+
+def _values(function: Callable[..., Any], cases: Sequence[exact.Case]) -> Again:
+    """Whether the function takes the given values, case by case; see `exact.values`."""
+
+    def again() -> Iterator[bool]:
+        for arguments, value in cases:
+            found = exact._numbers(exact._call(function, arguments))
+            yield all(map(exact._close, exact._numbers(value), found))
+
+    return again
+
+
+def _watched(judge: Callable[..., record.Verdict], prepare: Callable[..., Again]) -> Callable[..., record.Verdict]:
     def watched(*arguments: Any, **keywords: Any) -> record.Verdict:
+        verdict = judge(*arguments, **keywords)
+        again = prepare(*arguments, **keywords)
         with _reached() as lines:
-            verdict = judge(*arguments, **keywords)
-        id = arguments[0] if isinstance(arguments[0], str) else getattr(arguments[0], "__name__", "values")
-        for name, mutants in _alive.items():
-            path = str(THEORY / f"{name}.py")
+            if not all(again()):
+                raise RuntimeError(f"a claim that holds is refused when it is judged again: {arguments[0]}")
+        name = arguments[0] if isinstance(arguments[0], str) else exact.library_name(arguments[0])
+        for module, mutants in _alive.items():
+            path = str(THEORY / f"{module}.py")
             concerned = [m for m in mutants if any(f == path and a <= m[1].line <= b for f, a, b in lines)]
-            for number, mutant in concerned:
-                if said := _refusal(mutant, judge, arguments, keywords):
-                    _refused[name][number] = f"{id}: {said}"
-            _alive[name] = [m for m in mutants if m[0] not in _refused[name]]
+            _refused[module] |= {number: name for number, mutant in concerned if _refuses(again, mutant)}
+            _alive[module] = [m for m in mutants if m[0] not in _refused[module]]
         return verdict
 
     return watched
@@ -114,22 +145,19 @@ def _reached() -> Iterator[set[tuple[str, int, int]]]:
                 found.add((code.co_filename, code.co_firstlineno, max(lines)))
 
 
-def _refusal(mutant: Mutant, judge: Callable[..., record.Verdict], arguments: Any, keywords: Any) -> str:
-    """What the claim says against the library with an error in it; nothing if it still holds."""
+def _refuses(again: Again, mutant: Mutant) -> bool:
+    """Whether a claim does not hold of the library with an error in it."""
 
     def late(*_: Any) -> None:
         raise TimeoutError(f"no answer within {PATIENCE} s")
 
-    untried, exact._mutants = exact._mutants, lambda *_: (record.Mutants(0, 0, 0, 0, 0), ())
     before = signal.signal(signal.SIGALRM, late)
     signal.alarm(PATIENCE)
     try:
         with planted(mutant), redirect_stdout(StringIO()):
-            verdict = judge(*arguments, **keywords)
-        return "" if verdict.accepted else verdict.reason
-    except Exception as error:  # whatever an error in the library leads to, the chapter does not pass
-        return f"{type(error).__name__}: {error}"
+            return not all(again())
+    except Exception:  # whatever an error in the library leads to, the chapter does not pass
+        return True
     finally:
         signal.alarm(0)
         signal.signal(signal.SIGALRM, before)
-        exact._mutants = untried

@@ -128,3 +128,54 @@ def test_an_error_can_be_reported_at_each_verdict_and_statement(site, name):
     fields = {field["id"] for field in form["body"]}
     assert all(query.keys() - {"template"} <= fields and query["template"] == ["error.yml"] for query in asked)
     assert all(link.geturl().startswith(f"{ADDRESS}/issues/new?") for link in links)
+
+
+def _defined(site):
+    """Term → anchor on the page of the glossary."""
+    page = BeautifulSoup((site / "book" / "glossary.html").read_text(encoding="utf-8"), "html.parser")
+    return {term.get_text().strip().rstrip("#"): term["id"] for term in page.select("dl.glossary dt")}
+
+
+#: Elements and classes whose text is no prose of a chapter.
+NO_PROSE = {"h1", "h2", "h3", "h4", "h5", "code", "pre", "figcaption", "summary", "math"} | {
+    "cell_output",
+    "dm-verdict",
+    "dm-checks",
+    "admonition-title",
+}
+
+
+def _uses(article, term):
+    """For each use of a term in the prose of a page: the anchors of the glossary that it links to, if any."""
+    word = re.compile(rf"(?<![\w-]){re.escape(term)}s?(?![\w-])", re.IGNORECASE)
+    for text in article.find_all(string=word):
+        if not text.find_parent(lambda tag: tag.name in NO_PROSE or NO_PROSE & {*tag.get("class", ())}):
+            link = text.find_parent("a")
+            yield link.get("href", "") if link else ""
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb")))
+def test_each_term_of_the_glossary_is_linked_at_its_first_use(site, name):
+    page = BeautifulSoup((site / "chapters" / f"{name}.html").read_text(encoding="utf-8"), "html.parser")
+    article = page.select_one("article")
+    linked = 0
+    for term, anchor in _defined(site).items():
+        by_hand = article.select(f'a[href$="glossary.html#{anchor}"]:not(.dm-term)')
+        first = next((link for link in _uses(article, term) if "glossary" in link or not link), None)
+        if first is not None and not by_hand:
+            assert first.startswith("../book/glossary.html#"), term
+        linked += first is not None or bool(by_hand)
+    assert linked > 3
+
+
+def test_each_symbol_says_where_it_is_introduced():
+    rows = [line for line in (ROOT / "book" / "notation.md").read_text().splitlines() if line.startswith("| $")]
+    assert len(rows) > 60
+    for row in rows:
+        symbol, *_, where = re.split(r"(?<!\\)\|", row.strip("|"))
+        addresses = re.findall(r"\]\(([^)]+)\)", where)
+        assert addresses, row
+        for address in addresses:
+            target = (ROOT / "book" / address).resolve()
+            letters = re.search(r"\$(\\?[A-Za-z]+)", symbol)[1]
+            assert target.suffix == ".md" or letters.lstrip("\\") in target.read_text(), row
