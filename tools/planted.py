@@ -114,11 +114,13 @@ def _values(function: Callable[..., Any], cases: Sequence[exact.Case]) -> Again:
 def _watched(judge: Callable[..., record.Verdict], prepare: Callable[..., Again]) -> Callable[..., record.Verdict]:
     def watched(*arguments: Any, **keywords: Any) -> record.Verdict:
         verdict = judge(*arguments, **keywords)
+        if not verdict.accepted:  # the chapter ends here
+            return verdict
+        name = arguments[0] if isinstance(arguments[0], str) else exact.library_name(arguments[0])
         again = prepare(*arguments, **keywords)
         with _reached() as lines:
             if not all(again()):
-                raise RuntimeError(f"a claim that holds is refused when it is judged again: {arguments[0]}")
-        name = arguments[0] if isinstance(arguments[0], str) else exact.library_name(arguments[0])
+                raise RuntimeError(f"what holds is refused when it is judged again: {name}")
         for module, mutants in _alive.items():
             path = str(THEORY / f"{module}.py")
             concerned = [m for m in mutants if any(f == path and a <= m[1].line <= b for f, a, b in lines)]
