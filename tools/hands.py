@@ -2,9 +2,8 @@
 
     python -m tools.hands [chapter ...]
 
-A chapter is run once to find the functions of theory that it calls, then once for each of their values made wrong
-(``tools.probe``), with the exact claims skipped, up to the first refusal by a measured claim. The table is stored in
-book/hands.json.
+A chapter is run once, and from the first call of each function of theory on in a copy for each of its values, in which
+that is wrong, up to the first refusal by a measured claim (``tools.branches``). The table is stored in book/hands.json.
 """
 
 from __future__ import annotations
@@ -12,26 +11,22 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+import os
 import re
+import subprocess
 import sys
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nbformat
 
-from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path, execute
+from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
 THEORY = ROOT / "diffmem_lib" / "theory"
-KERNELS = 2
 #: Functions that no simulation sees: ``module.name`` → why.
 REASONS: dict[str, str] = {}
-
-
-class _Refused(Exception):
-    """A claim refused; the message is its error's."""
 
 
 def key_of(path: Path) -> str:
@@ -46,49 +41,24 @@ def key_of(path: Path) -> str:
     return digest.hexdigest()
 
 
-def run(path: Path, function: str = "", entry: int = 0) -> dict[str, Any]:
-    """Run a chapter with one value made wrong: its verdict, and what the probe saw where it came to its end.
+def rows_of(path: Path) -> Iterator[dict[str, Any]]:
+    """Each value of theory that a chapter receives, made wrong: function, entry, verdict and by what, as they end.
 
     The verdict is ``refused`` with the claim, ``stopped`` with the error if no claim refused but a cell did not run,
     ``survives``, or ``unchanged`` where the value is zero or infinite whenever it is asked for.
     """
-    prepare = f"from tools import probe\nprobe.skip_exact_claims()\nprobe.install({function!r}, {entry})\ndel probe"
-
-    def stop(execute_reply: dict[str, Any], **_: Any) -> None:
-        if execute_reply["content"]["ename"] == "ClaimRefused":
-            raise _Refused(execute_reply["content"]["evalue"])
-
-    try:
-        notebook = execute(
-            path,
-            allow_errors=True,
-            environment={"OMP_NUM_THREADS": "1"},
-            before=prepare,
-            after="from tools import probe\nprint(probe.report())",
-            on_cell_error=stop,
-        )
-    except _Refused as refusal:
-        claim = re.search(r"claim '([a-z0-9-]+)'", str(refusal))
-        return {"verdict": "refused", "by": claim[1] if claim else str(refusal)}
-    except ChapterFailed as error:
-        return {"verdict": "stopped", "by": str(error)}
-    seen = json.loads(notebook.cells.pop().outputs[0].text)
-    errors = [o.ename for cell in notebook.cells for o in cell.get("outputs", []) if o.output_type == "error"]
-    if errors:
-        return {"verdict": "stopped", "by": errors[0]} | seen
-    return {"verdict": "survives" if seen["changed"] else "unchanged", "by": ""} | seen
-
-
-def rows_of(path: Path, pool: ThreadPoolExecutor) -> Iterator[dict[str, Any]]:
-    """Each value of theory that a chapter receives, made wrong: function, entry, verdict and by what."""
-    plain = pool.submit(run, path).result()
-    if plain["verdict"] in ("refused", "stopped"):
-        raise ChapterFailed(f"{path.stem} does not hold as it is: {plain['by']}")
-    cases = [(function, entry) for function, count in sorted(plain["cases"].items()) for entry in range(count)]
-    for number, (case, outcome) in enumerate(zip(cases, pool.map(lambda c: run(path, *c), cases), strict=True), 1):
-        row = {"function": case[0], "entry": case[1], "verdict": outcome["verdict"], "by": outcome["by"]}
-        print(f"  [{number}/{len(cases)}] {case[0]}, entry {case[1]}: {row['verdict']} {row['by']}", flush=True)
-        yield row
+    variables = os.environ | {"OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
+    variables["PYTHONPATH"] = os.pathsep.join(filter(None, [str(ROOT), variables.get("PYTHONPATH")]))
+    command = [sys.executable, "-m", "tools.branches", str(path.resolve())]
+    with subprocess.Popen(command, cwd=path.parent, env=variables, stdout=subprocess.PIPE, text=True) as process:
+        for line in process.stdout:
+            row = json.loads(line)
+            if "error" in row:
+                raise ChapterFailed(f"{path.stem} does not hold as it is: {row['error']}")
+            print(f"  {row['function']}, entry {row['entry']}: {row['verdict']} {row['by']}", flush=True)
+            yield row
+    if process.returncode:
+        raise ChapterFailed(f"{path.stem} ended with exit status {process.returncode}")
 
 
 def read_table() -> dict[str, Any]:
@@ -140,15 +110,15 @@ def main() -> int:
     names = parser.parse_args().chapters
     paths = [chapter_path(name) for name in names] or all_chapters()
     table = read_table()
-    with ThreadPoolExecutor(max_workers=KERNELS) as pool:
-        for path in paths:
-            print(path.stem, flush=True)
-            try:
-                table[path.stem] = {"key": key_of(path), "rows": list(rows_of(path, pool))}
-            except ChapterFailed as error:
-                print(f"error: {error}", file=sys.stderr)
-                return 1
-            TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
+    for path in paths:
+        print(path.stem, flush=True)
+        try:
+            rows = sorted(rows_of(path), key=lambda row: (row["function"], row["entry"]))
+        except ChapterFailed as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        table[path.stem] = {"key": key_of(path), "rows": rows}
+        TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
     for function, reason in not_simulated(table).items():
         print(f"not simulated: {function}: {reason or 'no reason is given'}")
     return 0

@@ -1,8 +1,8 @@
-"""Watch, and falsify one at a time, what a chapter receives from the library's theory; used inside its kernel.
+"""Watch, and falsify, what a chapter receives from the library's theory; used where the chapter runs.
 
 ``install`` replaces every public function of ``diffmem_lib.theory`` by itself and a note that it was called, from which
-claims know on what they rest; with the name of a function it also makes its values wrong. Calls of one function of
-theory by another are left as they are.
+claims know on what they rest; what it is given may also exchange the values. Calls of one function of theory by another
+are left as they are.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import importlib
 import inspect
-import json
 import pkgutil
 from collections.abc import Callable
 from typing import Any
@@ -21,7 +20,7 @@ import numpy as np
 from diffmem_lib import theory
 from diffmem_lib.claims import exact, record
 
-__all__ = ["INTEGERS", "PROBABILITIES", "install", "perturbed", "report", "skip_exact_claims"]
+__all__ = ["INTEGERS", "PROBABILITIES", "entries", "install", "perturbed", "same", "skip_exact_claims"]
 
 #: Functions whose values are probabilities: wrong by .05, and not by a tenth.
 PROBABILITIES = {
@@ -37,20 +36,17 @@ INTEGERS = {"hermite.information_exponent"}
 #: Arrays with more entries are curves: wrong as a whole, not entry by entry.
 MOST_ENTRIES = 16
 
-_cases: dict[str, int] = {}
-_changed = False
 _depth = 0
 
 
-def install(function: str = "", entry: int = 0) -> None:
-    """Wrap the public functions of theory; from now on ``entry`` of every value of ``function`` is wrong."""
+def install(exchange: Callable[[str, Any], Any] = lambda name, value: value) -> None:
+    """Wrap the public functions of theory; what a chapter receives is ``exchange(name, value)``."""
     for info in pkgutil.iter_modules(theory.__path__):
         module = importlib.import_module(f"{theory.__name__}.{info.name}")
         for name in module.__all__:
             value = getattr(module, name)
             if inspect.isfunction(value):
-                full = f"{info.name}.{name}"
-                setattr(module, name, _watched(full, value, entry if full == function else None))
+                setattr(module, name, _watched(f"{info.name}.{name}", value, exchange))
 
 
 def skip_exact_claims() -> None:
@@ -60,15 +56,10 @@ def skip_exact_claims() -> None:
     exact.equal = exact.implements = exact.values = lambda *_, **__: verdict
 
 
-def report() -> str:
-    """As JSON: the functions that were called with the number of their entries, and whether a value was made wrong."""
-    return json.dumps({"cases": _cases, "changed": _changed})
-
-
-def _watched(name: str, function: Callable[..., Any], entry: int | None) -> Callable[..., Any]:
+def _watched(name: str, function: Callable[..., Any], exchange: Callable[[str, Any], Any]) -> Callable[..., Any]:
     @functools.wraps(function)
     def watched(*arguments: Any, **keywords: Any) -> Any:
-        global _changed, _depth
+        global _depth
         _depth += 1
         try:
             value = function(*arguments, **keywords)
@@ -77,12 +68,7 @@ def _watched(name: str, function: Callable[..., Any], entry: int | None) -> Call
         if _depth:
             return value
         record.note(name)
-        _cases[name] = max(_cases.get(name, 0), _entries(value))
-        if entry is None:
-            return value
-        wrong = perturbed(name, value, entry)
-        _changed |= not _same(wrong, value)
-        return wrong
+        return exchange(name, value)
 
     return watched
 
@@ -93,21 +79,22 @@ def perturbed(name: str, value: Any, entry: int = 0) -> Any:
     A scalar has one entry, a tuple, a dataclass or a short array as many as it holds. An entry that there is not leaves
     the value as it is.
     """
-    if entry >= _entries(value):
+    if entry >= entries(value):
         return value
     if dataclasses.is_dataclass(value):
         field = dataclasses.fields(value)[entry].name
         return dataclasses.replace(value, **{field: _wrong(name, getattr(value, field))})
     if isinstance(value, tuple | list):
         return type(value)(_wrong(name, item) if index == entry else item for index, item in enumerate(value))
-    if _entries(value) > 1:
+    if entries(value) > 1:
         array = np.array(value)
         array.flat[entry] = _wrong(name, array.flat[entry])
         return array
     return _wrong(name, value)
 
 
-def _entries(value: Any) -> int:
+def entries(value: Any) -> int:
+    """How many entries of a value are made wrong one at a time."""
     if dataclasses.is_dataclass(value):
         return len(dataclasses.fields(value))
     if isinstance(value, tuple | list):
@@ -124,9 +111,10 @@ def _wrong(name: str, value: Any) -> Any:
     return value * 1.1
 
 
-def _same(one: Any, other: Any) -> bool:
+def same(one: Any, other: Any) -> bool:
+    """Whether two values of a function are equal, NaN being equal to itself."""
     if dataclasses.is_dataclass(one):
         return one == other
     if isinstance(one, tuple | list):
-        return all(map(_same, one, other))
+        return all(map(same, one, other))
     return bool(np.array_equal(one, other, equal_nan=True))

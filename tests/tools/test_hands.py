@@ -1,7 +1,5 @@
 """What the simulation sees: a toy chapter, with functions that its claims see and functions that they do not."""
 
-from concurrent.futures import ThreadPoolExecutor
-
 import nbformat
 import pytest
 
@@ -39,8 +37,7 @@ def write(path, *left_out):
 @pytest.fixture(scope="module")
 def rows(tmp_path_factory):
     path = write(tmp_path_factory.mktemp("chapters") / "toy.ipynb", "later")
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return {row["function"]: (row["verdict"], row["by"]) for row in hands.rows_of(path, pool)}
+    return {row["function"]: (row["verdict"], row["by"]) for row in hands.rows_of(path)}
 
 
 def test_each_function_that_the_chapter_calls_is_made_wrong(rows):
@@ -52,14 +49,9 @@ def test_each_function_that_the_chapter_calls_is_made_wrong(rows):
     }
 
 
-def test_a_run_ends_with_the_first_refusal(tmp_path):
-    outcome = hands.run(write(tmp_path / "toy.ipynb", "needed"), "posterior.participation_ratio")
-    assert outcome == {"verdict": "refused", "by": "participation"}
-
-
 def test_a_chapter_that_does_not_hold_as_it_is_is_refused(tmp_path):
-    with ThreadPoolExecutor() as pool, pytest.raises(ChapterFailed, match="toy does not hold as it is: RuntimeError"):
-        list(hands.rows_of(write(tmp_path / "toy.ipynb"), pool))
+    with pytest.raises(ChapterFailed, match="toy does not hold as it is: RuntimeError"):
+        list(hands.rows_of(write(tmp_path / "toy.ipynb")))
 
 
 def test_claims_know_the_functions_on_which_they_rest(tmp_path):
@@ -99,9 +91,13 @@ def test_the_key_changes_with_code_and_not_with_prose(tmp_path):
 
 
 def test_the_stored_table_is_not_stale():
-    """It is written by a long command; while chapters are being converted there may be none."""
     table = hands.read_table()
-    if table:
-        assert {path.stem: hands.key_of(path) for path in all_chapters()} == {
-            name: chapter["key"] for name, chapter in table.items()
-        }, "run make hands"
+    assert {path.stem: hands.key_of(path) for path in all_chapters()} == {
+        name: chapter["key"] for name, chapter in table.items()
+    }, "run make hands"
+
+
+def test_what_no_simulation_sees_has_a_reason_and_nothing_else_has():
+    missed = hands.not_simulated(hands.read_table())
+    assert set(missed) == set(hands.REASONS)
+    assert all(missed.values())

@@ -56,3 +56,10 @@ def test_a_chapter_that_refuses_the_library_as_it_is_says_so(tmp_path):
     path = write(tmp_path / "toy.ipynb", formula="own.values('edge', posterior.participation_ratio, [((1, 1, 1), 3)])")
     with pytest.raises(ChapterFailed, match="ClaimRefused"):
         mutants.refused_by_exact_claims(path, {"posterior": numbers("posterior")})
+
+
+@pytest.mark.parametrize("module", sorted({module for module, _, _ in mutants.EQUAL}))
+def test_what_is_left_out_as_no_error_would_be_made(module):
+    path = mutants.THEORY / f"{module}.py"
+    made = len(list(mutants._mutations(path.read_text(), mutants._Formulas)))
+    assert made - len(numbers(module)) == sum(module == name for name, _, _ in mutants.EQUAL)
