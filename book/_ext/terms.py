@@ -61,7 +61,7 @@ def _prose(doctree: nodes.document) -> Iterator[nodes.Text]:
 
 def link_terms(app: Sphinx, doctree: nodes.document, docname: str) -> None:
     """Put the links into a chapter once every reference in it is resolved."""
-    if not docname.startswith("chapters/"):
+    if not docname.startswith("chapters/") or GLOSSARY not in app.env.found_docs:
         return
     address = app.builder.get_relative_uri(docname, GLOSSARY)
     known = definitions(app)
