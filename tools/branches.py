@@ -72,6 +72,8 @@ class Branches:
     def failed(self, error: BaseException) -> None:
         """End the whole run with the chapter's error, a copy with the claim that refused its value."""
         if self._case is None:
+            for child in self._running:
+                os.kill(child, signal.SIGKILL)
             print(json.dumps({"error": f"{type(error).__name__}: {error}"}), file=self._out)
             self._out.flush()
             os._exit(1)
