@@ -5,6 +5,7 @@ document.addEventListener("DOMContentLoaded", () => {
   panels();
   filters();
   names();
+  contents();
   reach();
   addEventListener("resize", reach);
   document.addEventListener("toggle", reach, true);
@@ -103,6 +104,29 @@ function names() {
   // A fold says itself what it holds.
   for (const summary of document.querySelectorAll("article details.hide > summary")) summary.removeAttribute("aria-label");
   for (const entry of document.querySelectorAll(".citation-list, .citation")) entry.removeAttribute("role");
+}
+
+// Marks where the reader is in the contents of the page: the last heading above a line that runs down the window as the
+// page comes to its end, so that its last sections have their turn. (The theme's own mark gets lost in long sections.)
+function contents() {
+  const links = [...document.querySelectorAll(".bd-toc-nav a.nav-link[href^='#']")];
+  const places = links.map((link) => document.getElementById(decodeURIComponent(link.hash.slice(1))));
+  if (!links.length || places.includes(null)) return;
+  document.body.removeAttribute("data-bs-spy");
+  const mark = () => {
+    const left = document.documentElement.scrollHeight - innerHeight - scrollY;
+    const line = innerHeight * Math.max(0.3, 1 - Math.max(left, 0) / innerHeight);
+    const here = links[places.findLastIndex((place) => place.getBoundingClientRect().top <= line)];
+    for (const link of links) {
+      const around = here && link.closest("li").contains(here);
+      link.classList.toggle("active", Boolean(around));
+      if (link === here) link.setAttribute("aria-current", "true");
+      else link.removeAttribute("aria-current");
+    }
+  };
+  for (const event of ["scroll", "resize"]) addEventListener(event, mark, { passive: true });
+  document.addEventListener("toggle", mark, true);
+  mark();
 }
 
 // What scrolls sideways can be scrolled from the keyboard.

@@ -8,9 +8,10 @@ r"""Judges of measured claims: does a simulation agree, scale or exceed as predi
 
 Each returns a :class:`~diffmem_lib.claims.record.Verdict` and prints nothing. What cannot be read (a wrong shape, NaN,
 fewer than eight replicas) is a ``ValueError``; data that can be read but bear no claim (copies, skewed replicas,
-errors too large) refuse it with a reason. Throughout a true prediction is refused with probability 1e-4 at most,
-if replicas are independent and normal. "Resolutions off" are distances from the measured value in units of what is
-allowed: a variant is refused exactly if it is more than one resolution off.
+errors too large) refuse it with a reason. A true prediction is refused with probability 1e-4 at most, if replicas are
+independent and normal; a true exponent with 1 %, since its interval is one at 99 % unless ``level`` says otherwise.
+"Resolutions off" are distances from the measured value in units of what is allowed: a variant is refused exactly if it
+is more than one resolution off.
 """
 
 from __future__ import annotations

@@ -87,3 +87,49 @@ def test_the_first_page_leads_to_the_book(browser, site):
     page.wait_for_url("**/book/intro.html")
     assert "memorize" in page.locator("article h1").inner_text()
     context.close()
+
+
+#: Link and position of each heading in the contents of the page, and the links that are marked.
+CONTENTS = """() => {
+    const links = [...document.querySelectorAll(".bd-toc-nav a.nav-link")];
+    const top = link => document.getElementById(decodeURIComponent(link.hash.slice(1))).getBoundingClientRect().top;
+    const marked = links.filter(link => link.matches(".active"));
+    return {tops: links.map(link => [link.hash, top(link)]), marked: marked.map(link => link.hash),
+            current: links.filter(link => link.ariaCurrent).map(link => link.hash)}; }"""
+
+
+@pytest.mark.parametrize("depth", ["read", "run"])
+@pytest.mark.parametrize("name", CHAPTERS)
+def test_the_contents_mark_the_heading_that_one_is_under(browser, site, name, depth):
+    with Visit(browser, f"file://{site}/chapters/{name}.html", viewport={"width": 1400, "height": 900}) as visit:
+        visit.page.check(f".dm-depth [value={depth}]")
+        height = visit.page.evaluate("document.documentElement.scrollHeight")
+        for k in range(12):
+            visit.page.evaluate(f"scrollTo(0, {k * (height - 1800) // 11})")
+            visit.page.evaluate("() => new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            found = visit.page.evaluate(CONTENTS)
+            above = [link for link, top in found["tops"] if top <= 0.3 * 900]
+            assert found["current"] == above[-1:]
+            assert found["marked"][-1:] == above[-1:]
+        visit.page.evaluate(f"scrollTo(0, {height})")
+        visit.page.wait_for_function("document.querySelector('.bd-toc-nav li:last-child > a[aria-current]')")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_on_paper(browser, site, name):
+    """A4 with its margins: nothing is cut at the right edge, and a fold is its one line, open or not."""
+    with Visit(browser, f"file://{site / name}", viewport={"width": 658, "height": 1000}) as visit:
+        visit.page.evaluate("document.querySelectorAll('article details').forEach(fold => (fold.open = true))")
+        visit.page.emulate_media(media="print")
+        cut = visit.page.evaluate(
+            """() => [...document.querySelectorAll("article :is(pre, table, figure, img, svg, p, li, dt, dd)")]
+                .filter(box => box.checkVisibility() && !box.closest("mjx-assistive-mml"))
+                .filter(box => box.getBoundingClientRect().right > 659 || box.scrollWidth > box.clientWidth + 1
+                    && box.clientWidth && /auto|scroll|hidden/.test(getComputedStyle(box).overflowX))
+                .map(box => box.tagName + " " + box.textContent.trim().slice(0, 60))"""
+        )
+        assert cut == []
+        shown = visit.page.locator("article details > :not(summary)").evaluate_all(
+            "parts => parts.filter(part => part.checkVisibility()).map(part => part.textContent.slice(0, 60))"
+        )
+        assert shown == []
