@@ -168,14 +168,35 @@ def test_each_term_of_the_glossary_is_linked_at_its_first_use(site, name):
     assert linked > 3
 
 
+def _letters(formulas):
+    """Letters and commands of formulas in TeX, words and bars left out."""
+    bare = re.sub(r"\\(?:mathrm|text)\{[^}]*\}|\\[lr]vert", "", " ".join(formulas))
+    return set(re.findall(r"\\[A-Za-z]+|[A-Za-z]", bare))
+
+
+def _letters_in_chapter(path):
+    cells = nbformat.read(path, as_version=4).cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    return _letters(re.findall(r"\$\$.*?\$\$|\$[^$]+\$|\{math\}.*?```", text, flags=re.DOTALL))
+
+
 def test_each_symbol_says_where_it_is_introduced():
+    """And each letter of it stands there in a formula, if a chapter introduces it."""
     rows = [line for line in (ROOT / "book" / "notation.md").read_text().splitlines() if line.startswith("| $")]
     assert len(rows) > 60
     for row in rows:
         symbol, *_, where = re.split(r"(?<!\\)\|", row.strip("|"))
-        addresses = re.findall(r"\]\(([^)]+)\)", where)
+        addresses = [ROOT / "book" / address for address in re.findall(r"\]\(([^)]+)\)", where)]
         assert addresses, row
-        for address in addresses:
-            target = (ROOT / "book" / address).resolve()
-            letters = re.search(r"\$(\\?[A-Za-z]+)", symbol)[1]
-            assert target.suffix == ".md" or letters.lstrip("\\") in target.read_text(), row
+        chapters = [address.resolve() for address in addresses if address.suffix == ".ipynb"]
+        there = set().union(*map(_letters_in_chapter, chapters))
+        assert not chapters or _letters(re.findall(r"\$([^$]+)\$", symbol)) <= there, row
+
+
+def test_a_letter_of_two_meanings_stands_in_its_chapter():
+    table = (ROOT / "book" / "notation.md").read_text().partition("(second-meanings)=")[2]
+    rows = [line for line in table.splitlines() if line.startswith("| [")]
+    assert rows
+    for row in rows:
+        chapter, letters = re.match(r"\| \[[^]]+\]\(([^)]+)\) \| \$([^$]+)\$ \|", row).groups()
+        assert _letters([letters]) <= _letters_in_chapter((ROOT / "book" / chapter).resolve()), row
