@@ -22,7 +22,7 @@ import nbformat
 
 from tools.results import claims_of
 
-__all__ = ["Printed", "counts", "differences", "expected", "is_converted", "unmarked", "write"]
+__all__ = ["Printed", "counts", "differences", "expected", "unmarked", "write"]
 
 #: Formulas of a chapter that may stand without a claim, each with its reason.
 MOST_WITHOUT_CLAIM = 5
@@ -114,20 +114,12 @@ def differences(notebook: nbformat.NotebookNode, executed: nbformat.NotebookNode
     return lines
 
 
-def is_converted(notebook: nbformat.NotebookNode) -> bool:
-    """Whether all claims of a chapter are in the new form, which carries a badge."""
-    records = claims_of(notebook)
-    return bool(records) and all("badge" in record for record in records)
-
-
 def unmarked(notebook: nbformat.NotebookNode) -> list[str]:
-    """A line for each formula that needs a mark and has none, and for marks that are wrong; only in the new form.
+    """A line for each formula that needs a mark and has none, and for marks that are wrong.
 
     In a numbered statement every displayed formula and every inline one with a relation needs a mark; elsewhere, except
     in exercises and solutions, every displayed one.
     """
-    if not is_converted(notebook):
-        return []
     formulas = list(_formulas(notebook))
     lines = [f"{f.cell}: {fault}: {_short(f.tex)}" for f in formulas for fault in _faults(f)]
     without = counts(notebook)["exempt"]

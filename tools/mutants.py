@@ -1,7 +1,7 @@
 """Plant an error in every formula of `theory`, one at a time, and see the chapter that derives it refuse.
 
     python -m tools.mutants [module ...] [--list]
-    python -m tools.mutants --derivations [chapter ...] [--list]
+    python -m tools.mutants --derivations [chapter ...] [--every K] [--list]
 
 A mutant exchanges + and −, × and ÷, drops a sign or a power, or doubles a constant. Lines that check arguments or raise
 are left alone, and so are lines that end in `# numerics`: they say how a number is found, not which.
@@ -250,8 +250,8 @@ def caught(mutant: Mutant) -> str | None:
     return None
 
 
-def refused_alone(chapter: Path) -> Iterator[tuple[DerivationMutant, bool]]:
-    """Each mutant of a chapter's derivations, and whether they do not come to their end with it.
+def refused_alone(chapter: Path, every: int = 1) -> Iterator[tuple[DerivationMutant, bool]]:
+    """Each mutant of a chapter's derivations, or one of ``every``, and whether they do not come to their end with it.
 
     Many a wrong integral is never done: what takes three times as long as the derivations as they are does not end.
     """
@@ -261,7 +261,7 @@ def refused_alone(chapter: Path) -> Iterator[tuple[DerivationMutant, bool]]:
         raise ChapterFailed(f"the derivations of {chapter.stem} do not run alone:\n{alone.stderr}")
     patience = 10 + 3 * math.ceil(time.perf_counter() - start)
     cells = list(cells_of(chapter))
-    mutants = list(derivation_mutants(chapter))
+    mutants = list(derivation_mutants(chapter))[::every]
     by_cell = {k: [mutant for mutant in mutants if mutant.cell == name] for k, name in enumerate(cells)}
     variants = {k: [mutant.source for mutant in found] for k, found in by_cell.items()}
     for cell, variant, ended in variants_that_end(list(cells_of(chapter).values()), variants, patience):
@@ -269,7 +269,7 @@ def refused_alone(chapter: Path) -> Iterator[tuple[DerivationMutant, bool]]:
 
 
 def try_formulas(modules: Sequence[str]) -> int:
-    """Report the mutants of modules of theory that all chapters survive; 1 if there are any."""
+    """Report the mutants of modules of theory that survive all chapters; 1 if there are any."""
     left = {name: dict(enumerate(mutants_of(THEORY / f"{name}.py"))) for name in modules}
     total = sum(map(len, left.values()))
     users = {name: chapters_of(THEORY / f"{name}.py") for name in modules}
@@ -299,16 +299,16 @@ def try_formulas(modules: Sequence[str]) -> int:
     return 1 if survivors else 0
 
 
-def try_derivations(chapters: list[Path], only_list: bool) -> int:
-    """Report the mutants of derivations that all claims survive; 1 if there are any."""
-    mutants = [mutant for chapter in chapters for mutant in derivation_mutants(chapter)]
+def try_derivations(chapters: list[Path], every: int, only_list: bool) -> int:
+    """Report the mutants of derivations that survive all claims; 1 if there are any."""
+    mutants = [mutant for chapter in chapters for mutant in list(derivation_mutants(chapter))[::every]]
     if only_list:
         print("\n".join(map(str, mutants)))
         return 0
     survivors = number = 0
     for chapter in chapters:
         try:
-            for mutant, refused in refused_alone(chapter):
+            for mutant, refused in refused_alone(chapter, every):
                 number += 1
                 survivors += not refused
                 print(f"[{number}/{len(mutants)}] {'refused ' if refused else 'SURVIVES'} {mutant}", flush=True)
@@ -327,10 +327,13 @@ def main() -> int:
     parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all)")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--derivations", action="store_true", help="of chapters: in their cells tagged sympy")
+    parser.add_argument("--every", type=int, default=1, metavar="K", help="of derivations only each K-th")
     arguments = parser.parse_args()
+    if arguments.every < 1:
+        parser.error(f"argument --every: must be 1 or more, got {arguments.every}")
     if arguments.derivations:
         paths = [chapter_path(name) for name in arguments.modules] or all_chapters()
-        return try_derivations(paths, arguments.list)
+        return try_derivations(paths, arguments.every, arguments.list)
     unknown = set(arguments.modules) - set(known)
     if unknown:
         parser.error(f"no module {', '.join(sorted(unknown))} in theory; there are: {', '.join(known)}")

@@ -9,18 +9,13 @@ import sys
 import nbformat
 import pytest
 from conftest import ROOT
-from page import KINDS, UNLABELLED
+from page import KINDS
 from visiting import Visit
-
-from tools.formulas import is_converted
 
 pytestmark = pytest.mark.browser
 CHAPTERS = sorted(path.stem for path in (ROOT / "chapters").glob("*.ipynb"))
-CONVERTED = [
-    name for name in CHAPTERS if is_converted(nbformat.read(ROOT / "chapters" / f"{name}.ipynb", as_version=4))
-]
-#: Screens of 1400×900 that a chapter may take; two will be split.
-SCREENS = {"local_coverage": 30}
+#: Screens of 1400×900 that a chapter may take.
+SCREENS = 20
 DESK = {"width": 1400, "height": 900}
 
 TOC = "format: jb-book\nroot: book/intro\nchapters:\n  - file: chapters/toy\n  - file: book/results\n"
@@ -354,21 +349,19 @@ class TestChapter:
                     .filter(e => e.checkVisibility()).reduce((sum, e) => sum + e.offsetHeight, 0)]"""
         )
         assert visible <= 0.15 * height
-        assert height <= SCREENS.get(name, 20) * DESK["height"]
+        assert height <= SCREENS * DESK["height"]
         assert page.locator("#exercises details.dm-solution").count() > 0
         assert seen(page, "#exercises .cell_output") == []
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
 def test_every_fold_says_what_it_holds(site, name):
-    """No fold bears the words of the program that made it; those of a converted chapter begin with a known word."""
+    """No fold bears the words of the program that made it; all begin with a known word."""
     from bs4 import BeautifulSoup
 
     page = BeautifulSoup((site / "chapters" / f"{name}.html").read_text(), "html.parser")
     labels = [label.get_text() for label in page.select(".dm-code:not(.dm-group) > summary > span:first-child")]
     assert labels
     assert "Show code cell" not in page.get_text()
-    known = KINDS if name in CONVERTED else (*KINDS, UNLABELLED)
-    assert not [label for label in labels if label.split(":")[0] not in known]
-    if name in CONVERTED:
-        assert not [output for output in page.select(".cell_output") if output.get_text().strip() == "None"]
+    assert not [label for label in labels if label.split(":")[0] not in KINDS]
+    assert not [output for output in page.select(".cell_output") if output.get_text().strip() == "None"]

@@ -1,17 +1,13 @@
 """Derivations run where only SymPy is: the cells tagged sympy of a chapter, alone and in their order."""
 
-import nbformat
 import pytest
 
 from tools.derivations import cells_of, run_alone
 from tools.execute import all_chapters
-from tools.formulas import is_converted
 
 
 @pytest.mark.parametrize("path", all_chapters(), ids=lambda p: p.stem)
 def test_cells_tagged_sympy_run_alone(path):
-    if not is_converted(nbformat.read(path, as_version=4)):
-        return  # chapters in the old form import what their derivations need in other cells
     cells = cells_of(path)
     assert cells
     result = run_alone(list(cells.values()))

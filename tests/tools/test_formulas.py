@@ -119,10 +119,6 @@ def test_a_gate_stays_open_until_it_is_closed():
     assert [line.split(":")[0] for line in formulas.unmarked(book)] == ["text-3"]
 
 
-def test_chapters_in_the_old_form_are_left_alone():
-    assert formulas.unmarked(notebook("$$\nx = 1\n$$", badge=False)) == []
-
-
 def test_at_most_five_formulas_stand_without_a_claim():
     without = "$$\n% no claim: it is a limit\nx = 1\n$$\n\n"
     assert formulas.unmarked(notebook(5 * without)) == []
@@ -136,10 +132,6 @@ def test_counts():
     assert formulas.counts(notebook(text)) == {"printed": 2, "exempt": 1, "defines": 1}
 
 
-TOY = "\n\n".join(f"$$\n% from {name}\n{tex}.\n$$ (eq-{name})" for name, tex in RECORDS.items())
-CONVERTED = [path for path in all_chapters() if formulas.is_converted(nbformat.read(path, as_version=4))]
-
-
 def planted(tex, rng):
     """A formula with another sign, or another factor."""
     signs = list(re.finditer(r"(?<=[\w})]) [+-] (?=[\w\\({])", tex))
@@ -151,11 +143,11 @@ def planted(tex, rng):
 
 
 @pytest.mark.parametrize("number", range(2))
-def test_planted_signs_and_factors_stop_the_build(number, tmp_path):
-    """Five formulas of the text of each of two chapters, drawn by the commit; of a toy while no chapter prints any."""
+def test_planted_signs_and_factors_stop_the_build(number):
+    """Five formulas of the text of each of two chapters, drawn by the commit."""
     rng = drawn("planted")
-    path = (rng.sample(CONVERTED, len(CONVERTED)) + 2 * [tmp_path / "toy.ipynb"])[number]
-    book = nbformat.read(path, as_version=4) if path in CONVERTED else notebook(TOY)
+    path = rng.sample(all_chapters(), 2)[number]
+    book = nbformat.read(path, as_version=4)
     build.check_formulas({path: (book, book)})
     marks = formulas.expected(book, formulas.claims_of(book))
     assert marks
