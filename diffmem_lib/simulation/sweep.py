@@ -9,7 +9,6 @@ import itertools
 import json
 import math
 import os
-import time
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -50,7 +49,7 @@ class FailedTask:
     @classmethod
     def of(cls, coordinates: dict[str, Coordinate], error: BaseException) -> FailedTask:
         """What ``error`` says of the task."""
-        line = "".join(traceback.format_exception_only(error)).strip()
+        line = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
         return cls(coordinates, line, "".join(traceback.format_exception(error)))
 
 
@@ -118,9 +117,9 @@ def run_sweep(
     root_seed
         Another one gives other random numbers. Sweeps with the same one and the same coordinates share theirs.
     store
-        A file to which results are added about once a second. A run that finds them there does not repeat them, so one
-        that was killed goes on; failed tasks are tried again. Results of another task, of one whose source has changed,
-        or of another root seed are refused. Only the source of ``task`` itself is seen, not that of what it calls.
+        A file to which each batch of results is added. A run that finds them there does not repeat them, so one that
+        was killed goes on; failed tasks are tried again. Results of another task, of one whose source has changed, or
+        of another root seed are refused. Only the source of ``task`` itself is seen, not that of what it calls.
     version
         Stands for the source of ``task`` in the store: to be changed when results change.
     backend
@@ -150,10 +149,12 @@ def run_sweep(
     _one_of(backend, "backend", ("joblib", "serial", "dask"))
     _one_of(errors, "errors", ("raise", "return"))
     _one_of(progress, "progress", (None, True, False))
-    if client is not None and (backend != "dask" or workers is not None or not hasattr(client, "submit")):
+    if client is not None and (backend != "dask" or workers is not None or not hasattr(client, "nthreads")):
         raise ValueError(f"client must be one of distributed, with backend='dask' and without workers, got {client!r}")
     workers = None if workers is None else _checks.integer(workers, "workers", low=1)
     batch = None if batch is None else _checks.integer(batch, "batch", low=1)
+    if version is not None and not isinstance(version, str):
+        raise ValueError(f"version must be a string, got {version!r}")
     items = list(_items(axes))
     journal = None if store is None else _Store(store, task, version, root_seed)
     outcomes: dict[str, Outcome] = {} if journal is None else dict(journal.results)
@@ -164,7 +165,7 @@ def run_sweep(
         disable = None if progress is None else not progress  # None: where stderr is no terminal
         bar = stack.enter_context(tqdm(total=len(items), initial=done, unit="task", disable=disable))
         if journal is not None:
-            stack.callback(journal.flush)  # an interrupted run keeps what it has, too
+            stack.enter_context(closing(journal))
         call = functools.partial(_run, task, root_seed)
         try:
             for results in stack.enter_context(closing(_results(call, todo, backend, workers, client, batch))):
@@ -220,8 +221,9 @@ def _check_task(task: Any, axes: Mapping[str, Any]) -> None:
 def _items(axes: Mapping[str, tuple[Coordinate, ...]]) -> Iterator[Item]:
     """All tasks in the order of the grid; a key has its names sorted, and so does not depend on their order there."""
     texts = [[f"{json.dumps(name)}:{json.dumps(value)}" for value in values] for name, values in axes.items()]
-    for parts, values in zip(itertools.product(*texts), itertools.product(*axes.values()), strict=True):
-        yield "{" + ",".join(sorted(parts)) + "}", dict(zip(axes, values, strict=True))
+    pairs = [[(name, value) for value in values] for name, values in axes.items()]
+    for parts, coordinates in zip(itertools.product(*texts), itertools.product(*pairs), strict=True):
+        yield "{" + ",".join(sorted(parts)) + "}", dict(coordinates)
 
 
 def _run(task: Callable[..., Any], root_seed: int, items: Iterable[Item]) -> Results:
@@ -235,7 +237,7 @@ def _run(task: Callable[..., Any], root_seed: int, items: Iterable[Item]) -> Res
         try:
             results.append((key, _plain(task(generator=generator, **coordinates))))
         except (Exception, SystemExit) as error:
-            results.append((key, FailedTask.of(coordinates, error)))
+            results.append(_failed((key, coordinates), error))
     return results
 
 
@@ -287,8 +289,11 @@ def _joblib(
     call: Callable[[Sequence[Item]], Results], batches: Sequence[Sequence[Item]], workers: int
 ) -> Iterator[Results]:
     from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-    waiting, running = iter(batches), {}
+    waiting = iter(batches)
+    running: dict[str, Sequence[Item]] = {}  # by the key of their first task
+    suspects: list[Item] = []
 
     def started() -> Iterator[Any]:
         for items in waiting:
@@ -300,11 +305,18 @@ def _joblib(
             for results in Parallel(workers, backend="loky", return_as="generator_unordered", batch_size=1)(started()):
                 del running[results[0][0]]
                 yield results
-            return
-        except Exception as error:  # a process died, and with it all that ran; the rest goes on in new processes
-            lost, running = running, {}
-            for items in lost.values():
-                yield [(key, FailedTask.of(coordinates, error)) for key, coordinates in items]
+            break
+        except TerminatedWorkerError:  # of the process of one task, which breaks all others; the rest gets new ones
+            suspects += itertools.chain(*running.values())
+            running.clear()
+        except Exception as error:  # what cannot be sent will not be sent tomorrow
+            yield [_failed(item, error) for item in itertools.chain(*running.values(), *waiting)]
+            break
+    for item in suspects:  # one by one: so only those fail that die alone, too
+        try:
+            yield Parallel(workers, backend="loky")([delayed(call)([item])])[0]
+        except TerminatedWorkerError as error:
+            yield [_failed(item, error)]
 
 
 def _dask(
@@ -317,20 +329,33 @@ def _dask(
         from distributed import Client, as_completed
     except ImportError:
         raise ImportError("backend='dask' needs an extra: pip install 'diffmem[cluster]'") from None
-    # What kills a worker is not tried on others: it is tasks that do not fit into memory, and they never will.
+    # What kills a worker is not tried on others: most often it does not fit into memory, and never will.
     local = {"threads_per_worker": 1, "dashboard_address": None, "scheduler_kwargs": {"allowed_failures": 0}}
     with nullcontext(client) if client is not None else Client(n_workers=workers, **local) as client:
-        # A batch travels inside a function: among arguments dask would look into every item for a future.
-        futures = {client.submit(functools.partial(call, items), pure=False): items for items in batches}
+        futures: dict[Any, Sequence[Item]] = {}
+
+        def submit(batches: Sequence[Sequence[Item]]) -> list[Any]:
+            # A batch travels inside a function: among arguments dask would look into every item for a future.
+            new = {client.submit(functools.partial(call, items), pure=False): items for items in batches}
+            futures.update(new)
+            return list(new)
+
+        completed = as_completed(submit(batches), with_results=True, raise_errors=False)
         try:
-            for future, results in as_completed(list(futures), with_results=True, raise_errors=False):
+            for future, results in completed:
                 items = futures.pop(future)
-                if not isinstance(results, list):  # an error: workers died, or cannot import what they need
-                    error = results[1] if isinstance(results, tuple) else results
-                    results = [(key, FailedTask.of(coordinates, error)) for key, coordinates in items]
-                yield results
+                if isinstance(results, list):
+                    yield results
+                elif len(items) > 1:  # its worker died: so only those fail that die alone, too
+                    completed.update(submit([[item] for item in items]))
+                else:
+                    yield [_failed(items[0], results[1] if isinstance(results, tuple) else results)]
         finally:
             client.cancel(list(futures))
+
+
+def _failed(item: Item, error: BaseException) -> tuple[str, FailedTask]:
+    return item[0], FailedTask.of(item[1], error)
 
 
 class _Store:
@@ -343,12 +368,10 @@ class _Store:
         try:
             self.path = Path(path)
             content = self.path.read_bytes() if self.path.exists() else b""
-        except (TypeError, OSError) as error:
+        except (TypeError, ValueError, OSError) as error:
             raise ValueError(f"store must be the path of a file, got {path!r}: {error}") from None
         if not self.path.parent.is_dir() or not content.startswith(MARK.encode()[: len(content)]):
             raise ValueError(f"store must be a file of a sweep, or a new one in a folder that exists, got {path!r}")
-        if not isinstance(version, str | None):
-            raise ValueError(f"version must be a string, got {version!r}")
         name = getattr(task, "__qualname__", type(task).__qualname__)
         self.identity = {"task": name, "version": _code(task) if version is None else version, "root_seed": root_seed}
         self.results: dict[str, Value] = {}
@@ -360,25 +383,22 @@ class _Store:
                     if record[what] != value:
                         raise ValueError(f"store {str(path)!r} has {what} {record[what]!r}, not {value!r}: use another")
                 self.results |= record["results"]
-        self.gap = b"" if content.endswith(b"\n") else b"\n"[: len(content)]  # closes a line that was left half-written
-        self.new: dict[str, Value] = {}
-        self.written = time.monotonic()
+        self.file = self.path.open("ab" if len(content) > len(MARK) else "wb")
+        if len(content) > len(MARK) and not content.endswith(b"\n"):
+            self.file.write(b"\n")  # after half a line that a killed run has left
 
     def add(self, results: Results) -> None:
-        """Keep what has not failed."""
-        self.new.update((key, value) for key, value in results if not isinstance(value, FailedTask))
-        if time.monotonic() - self.written > 1:  # a line for each task would be slow
-            self.flush()
+        """Hand a line with what has not failed to the system, from where no kill takes it back."""
+        kept = {key: value for key, value in results if not isinstance(value, FailedTask)}
+        text = json.dumps(self.identity | {"results": kept}).encode()
+        self.file.write(_seal(text) + b" " + text + b"\n")
+        self.file.flush()
 
-    def flush(self) -> None:
-        """Write what is new, down to the disk."""
-        if self.new:
-            text = json.dumps(self.identity | {"results": self.new}).encode()
-            with self.path.open("ab") as file:
-                file.write(self.gap + _seal(text) + b" " + text + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        self.new, self.gap, self.written = {}, b"", time.monotonic()
+    def close(self) -> None:
+        """See the file onto the disk."""
+        self.file.flush()
+        os.fsync(self.file.fileno())
+        self.file.close()
 
 
 def _seal(text: bytes) -> bytes:
@@ -397,23 +417,24 @@ def _table(
 ) -> SweepTable:
     found = [outcomes[key] for key, _ in items]
     shapes = Counter(_shape(value) for value in found if not isinstance(value, FailedTask))
-    usual = max(shapes, key=lambda shape: shapes[shape], default=())
+    usual = max(shapes, key=lambda shape: shapes[shape], default=None)
     for place, (value, (_, coordinates)) in enumerate(zip(found, items, strict=True)):
         if not isinstance(value, FailedTask) and _shape(value) != usual:
             error = TypeError(f"a task must return as many numbers, or the same names, as the others, got {value!r}")
             found[place] = FailedTask.of(coordinates, error)
-    missing = dict.fromkeys(usual, math.nan) if isinstance(usual, tuple) else [math.nan] * usual
-    values = [(missing or math.nan) if isinstance(value, FailedTask) else value for value in found]
 
-    def array(numbers: Any) -> NDArray[np.float64]:
-        flat = np.array(numbers, dtype=np.float64)
+    def array(values: Iterable[Any], missing: Any = math.nan) -> NDArray[np.float64]:
+        flat = np.array([missing if isinstance(value, FailedTask) else value for value in values], dtype=np.float64)
         return flat.reshape(*map(len, axes.values()), *flat.shape[1:])
 
-    named = isinstance(missing, dict) and missing
-    filled = {name: array([value[name] for value in values]) for name in missing} if named else array(values)
+    if isinstance(usual, tuple):
+        picked = {name: [one[name] if isinstance(one, dict) else one for one in found] for name in usual}
+        filled: Any = {name: array(values) for name, values in picked.items()}
+    else:
+        filled = array(found, math.nan if usual is None else [math.nan] * usual)
     return SweepTable(axes, filled, tuple(value for value in found if isinstance(value, FailedTask)))
 
 
-def _shape(value: Value) -> int | tuple[str, ...]:
-    """The length of a list, the names of a mapping, () for a number."""
-    return len(value) if isinstance(value, list) else tuple(sorted(value)) if isinstance(value, dict) else ()
+def _shape(value: Value) -> int | tuple[str, ...] | None:
+    """The length of a list, the names of a mapping, None for a number."""
+    return len(value) if isinstance(value, list) else tuple(sorted(value)) if isinstance(value, dict) else None
