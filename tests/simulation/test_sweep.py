@@ -6,6 +6,7 @@ import json
 import math
 import os
 import re
+import runpy
 import signal
 import subprocess
 import sys
@@ -350,6 +351,21 @@ def test_a_task_without_source_needs_a_version(tmp_path):
         run_sweep(scope["task"], {"k": [0]}, store=tmp_path / "store", backend="serial")
     for _ in range(2):
         run_sweep(scope["task"], {"k": [0]}, store=tmp_path / "store", version="1", backend="serial")
+
+
+# The page on clusters
+
+
+def test_the_page_does_what_it_says(tmp_path, monkeypatch, cluster):
+    page = (ROOT / "book" / "cluster.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^```python\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "page.py").write_text("\n".join(blocks), encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    cluster.write_scheduler_file("scheduler.json")
+    found = runpy.run_path("page.py", run_name="__main__")  # so that workers cannot import it, as with a notebook
+    assert len(blocks) == 3
+    assert found["table"].values["forward"].shape == (2, 3, 10)
+    assert (tmp_path / "divergence.sweep").stat().st_size > 1000
 
 
 # The terminal, imports, arguments
