@@ -126,7 +126,8 @@ def run_sweep(
         ``"joblib"``: processes on this machine. ``"serial"``: this process. ``"dask"``: the cluster of ``client``, or
         without one a local cluster of processes; needs the extra ``cluster``.
     workers
-        How many processes; default one for each core. A client has its own.
+        How many processes; default one for each core. A client has its own. One that dies fails only those tasks that,
+        run again by themselves, let it die once more.
     client
         A client of ``distributed``, whose workers can import ``diffmem_lib``.
     batch
@@ -136,12 +137,20 @@ def run_sweep(
     errors
         ``"raise"`` or ``"return"`` a table in which tasks have failed.
 
+    Returns
+    -------
+    SweepTable
+
     Raises
     ------
     SweepError
         After all tasks, if some have failed; its ``table`` has the others.
     ValueError
         For a wrong argument, and for a store of something else.
+    ImportError
+        For ``"dask"`` without the extra.
+    KeyboardInterrupt
+        With a note of how much is done; what is in the store stays there.
     """
     axes = _axes(grid)
     _check_task(task, axes)
@@ -418,10 +427,10 @@ def _table(
     found = [outcomes[key] for key, _ in items]
     shapes = Counter(_shape(value) for value in found if not isinstance(value, FailedTask))
     usual = max(shapes, key=lambda shape: shapes[shape], default=None)
-    for place, (value, (_, coordinates)) in enumerate(zip(found, items, strict=True)):
+    for place, value in enumerate(found if len(shapes) > 1 else ()):
         if not isinstance(value, FailedTask) and _shape(value) != usual:
             error = TypeError(f"a task must return as many numbers, or the same names, as the others, got {value!r}")
-            found[place] = FailedTask.of(coordinates, error)
+            found[place] = FailedTask.of(items[place][1], error)
 
     def array(values: Iterable[Any], missing: Any = math.nan) -> NDArray[np.float64]:
         flat = np.array([missing if isinstance(value, FailedTask) else value for value in values], dtype=np.float64)
