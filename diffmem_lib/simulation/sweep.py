@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import hashlib
 import inspect
@@ -12,7 +13,7 @@ import os
 import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, closing, nullcontext
+from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,12 +46,6 @@ class FailedTask:
     coordinates: dict[str, Coordinate]
     error: str
     traceback: str = field(repr=False)
-
-    @classmethod
-    def of(cls, coordinates: dict[str, Coordinate], error: BaseException) -> FailedTask:
-        """What ``error`` says of the task."""
-        line = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
-        return cls(coordinates, line, "".join(traceback.format_exception(error)))
 
 
 @dataclass(frozen=True)
@@ -126,8 +121,8 @@ def run_sweep(
         ``"joblib"``: processes on this machine. ``"serial"``: this process. ``"dask"``: the cluster of ``client``, or
         without one a local cluster of processes; needs the extra ``cluster``.
     workers
-        How many processes; default one for each core. A client has its own. One that dies fails only those tasks that,
-        run again by themselves, let it die once more.
+        How many processes; default one for each core. A client has its own. A process that dies is replaced, and
+        what it might have died of is run again, one by one: only those tasks fail that let it die by themselves, too.
     client
         A client of ``distributed``, whose workers can import ``diffmem_lib``.
     batch
@@ -335,36 +330,38 @@ def _dask(
     client: Client | None,
 ) -> Iterator[Results]:
     try:
-        from distributed import Client, as_completed
+        import dask
+        from distributed import Client, KilledWorker, as_completed
     except ImportError:
         raise ImportError("backend='dask' needs an extra: pip install 'diffmem[cluster]'") from None
-    # What kills a worker is not tried on others: most often it does not fit into memory, and never will.
-    local = {"threads_per_worker": 1, "dashboard_address": None, "scheduler_kwargs": {"allowed_failures": 0}}
-    with nullcontext(client) if client is not None else Client(n_workers=workers, **local) as client:
-        futures: dict[Any, Sequence[Item]] = {}
-
-        def submit(batches: Sequence[Sequence[Item]]) -> list[Any]:
-            # A batch travels inside a function: among arguments dask would look into every item for a future.
-            new = {client.submit(functools.partial(call, items), pure=False): items for items in batches}
-            futures.update(new)
-            return list(new)
-
-        completed = as_completed(submit(batches), with_results=True, raise_errors=False)
-        try:
-            for future, results in completed:
-                items = futures.pop(future)
-                if isinstance(results, list):
-                    yield results
-                elif len(items) > 1:  # its worker died: so only those fail that die alone, too
-                    completed.update(submit([[item] for item in items]))
-                else:
-                    yield [_failed(items[0], results[1] if isinstance(results, tuple) else results)]
-        finally:
-            client.cancel(list(futures))
+    with ExitStack() as stack:
+        if client is None:
+            # A worker that died may take longer to start again than the few seconds after which Dask gives it up.
+            stack.enter_context(dask.config.set({"distributed.deploy.lost-worker-timeout": "1h"}))
+            local = Client(n_workers=workers, threads_per_worker=1, dashboard_address="localhost:0")
+            client = stack.enter_context(local)
+        # A batch travels inside a function: among arguments dask would look into every item for a future.
+        futures = {client.submit(functools.partial(call, items), pure=False): items for items in batches}
+        stack.callback(lambda: client.cancel(list(futures)))
+        suspects: list[Item] = []
+        for future in as_completed(list(futures)):
+            items = futures.pop(future)
+            try:
+                yield future.result()
+            except KilledWorker:  # this batch has killed workers, or only waited on those that another one killed
+                suspects += items
+            except (Exception, asyncio.CancelledError) as error:  # no worker can read it, or the cluster is gone
+                yield [_failed(item, error) for item in items]
+        for item in suspects:  # one by one: so only those fail that kill workers alone, too
+            try:
+                yield client.submit(functools.partial(call, [item]), pure=False).result()
+            except KilledWorker as error:
+                yield [_failed(item, error)]
 
 
 def _failed(item: Item, error: BaseException) -> tuple[str, FailedTask]:
-    return item[0], FailedTask.of(item[1], error)
+    line = "".join(traceback.format_exception_only(error)).strip().partition("\n")[0]
+    return item[0], FailedTask(item[1], line, "".join(traceback.format_exception(error)))
 
 
 class _Store:
@@ -430,7 +427,7 @@ def _table(
     for place, value in enumerate(found if len(shapes) > 1 else ()):
         if not isinstance(value, FailedTask) and _shape(value) != usual:
             error = TypeError(f"a task must return as many numbers, or the same names, as the others, got {value!r}")
-            found[place] = FailedTask.of(items[place][1], error)
+            found[place] = _failed(items[place], error)[1]
 
     def array(values: Iterable[Any], missing: Any = math.nan) -> NDArray[np.float64]:
         flat = np.array([missing if isinstance(value, FailedTask) else value for value in values], dtype=np.float64)

@@ -44,7 +44,7 @@ def travelling(task):
 def cluster():
     """A client of a local Dask cluster of two processes."""
     distributed = pytest.importorskip("distributed")
-    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address=None) as client:
+    with distributed.Client(n_workers=2, threads_per_worker=1, dashboard_address="localhost:0") as client:
         yield client
 
 
@@ -66,7 +66,9 @@ def test_the_table_has_the_shape_of_the_grid(serial):
 
 
 def test_a_seed_is_the_hash_of_root_seed_and_coordinates():
-    table = run_sweep(uniform, {"n": [10], "d": [3], "x": [0.1], "name": ["é"], "flag": [True]}, root_seed=7)
+    table = run_sweep(
+        uniform, {"n": [10], "d": [3], "x": [0.1], "name": ["é"], "flag": [True]}, root_seed=7, backend="serial"
+    )
     key = '{"d":3,"flag":true,"n":10,"name":"\\u00e9","x":0.1}'
     digest = hashlib.sha256(f"7/{key}".encode()).digest()
     generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "big") >> 1)
@@ -188,6 +190,21 @@ def test_a_process_that_dies_takes_no_others_with_it():
     assert [failure.coordinates for failure in table.failures] == [{"k": 7}]
     np.testing.assert_array_equal(table.values, [math.nan if k == 7 else k for k in range(60)])
     assert "TerminatedWorkerError" in table.failures[0].error
+
+
+def test_dask_alone_starts_processes_of_which_one_that_dies_takes_no_others_with_it():
+    dask = pytest.importorskip("dask")
+
+    def task(generator, k):
+        if k == 5:
+            os._exit(1)
+        return k
+
+    with dask.config.set({"distributed.scheduler.allowed-failures": 0}):  # four deaths take a while
+        table = run_sweep(task, {"k": range(12)}, backend="dask", workers=2, batch=3, errors="return")
+    assert [failure.coordinates for failure in table.failures] == [{"k": 5}]
+    np.testing.assert_array_equal(table.values, [math.nan if k == 5 else k for k in range(12)])
+    assert "KilledWorker" in table.failures[0].error
 
 
 class Unreadable:
