@@ -24,6 +24,11 @@ DENOISER = simulation.EmpiricalDenoiser(POINTS)
 LEVELS = simulation.energy_levels(8, 5.0, 8.0, 2, levels=3)
 TANH = simulation.tanh_activation(1.0)
 
+
+def one_number(generator: torch.Generator, k: int) -> float:
+    return float(k)
+
+
 # Ways to be wrong, by what is asked for.
 NUMBER = [math.nan, math.inf, -math.inf, None, "x", np.ones(3), 1j]
 POSITIVE = [*NUMBER, 0.0, -1.0]
@@ -64,6 +69,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
 RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
+RESULTS += ["FailedTask", "SweepError", "SweepTable"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -164,6 +170,22 @@ CASES = {
     },
     simulation.hermite_activation: ({"coefficients": [0.0, 1.0]}, {"coefficients": VECTOR}),
     simulation.tanh_activation: ({"scale": 1.0}, {"scale": NUMBER}),
+    simulation.run_sweep: (
+        {"task": one_number, "grid": {"k": [1, 2]}, "backend": "serial"},
+        {
+            "task": [None, "x", 3, lambda k: 1.0],
+            "grid": [None, "x", {}, [1], {"k": []}, {"k": [math.nan]}, {"k": [1, 1]}, {"k": 3}, {1: [1]}],
+            "root_seed": [math.nan, None, "x", -1, 1.5],
+            "store": [3, b"x", "no/such/folder/store", "."],
+            "version": [3, b"x"],
+            "backend": WORD,
+            "workers": [value for value in COUNT if value is not None],
+            "batch": [value for value in COUNT if value is not None],
+            "client": ["x", 3],
+            "progress": ["x", 3],
+            "errors": WORD,
+        },
+    ),
     simulation.sample: (
         {"denoiser": DENOISER.denoise, "n": 2, "dim": 2, "sigmas": SIGMAS, "method": "ode", "start": QUERIES},
         {

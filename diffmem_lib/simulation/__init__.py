@@ -14,15 +14,19 @@ from .online_sgd import (
 from .ownership import log_odds, noised_points
 from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
+from .sweep import FailedTask, SweepError, SweepTable, run_sweep
 
 __all__ = [
     "Activation",
     "EmpiricalDenoiser",
     "EnergyLevels",
+    "FailedTask",
     "LinearDenoiser",
     "OverlapRuns",
     "Posterior",
     "SamplerState",
+    "SweepError",
+    "SweepTable",
     "energy_levels",
     "fit_linear",
     "gaussian_divergences",
@@ -31,6 +35,7 @@ __all__ = [
     "noised_points",
     "neuron_loss_change",
     "reduced_chain",
+    "run_sweep",
     "sample",
     "sample_ddpm",
     "sample_flow",
