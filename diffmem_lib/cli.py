@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
+from . import __version__
+
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
@@ -59,6 +61,7 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="diffmem", description="Memorization in diffusion models.")
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="command")
     audit = commands.add_parser(
         "audit",
