@@ -39,7 +39,7 @@ class Branches:
     def __call__(self, name: str, value: Any) -> Any:
         """The value that the chapter receives from the function ``name``."""
         if self._case is None:
-            for case in ((name, entry) for entry in range(probe.entries(value))):
+            for case in ((name, entry) for entry in range(probe.entries(name, value))):
                 if case not in self._known and self._is_copy(case):
                     break
         if self._case is None or self._case[0] != name:

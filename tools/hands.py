@@ -25,20 +25,39 @@ from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
 THEORY = ROOT / "diffmem_lib" / "theory"
-#: Functions that no simulation sees: ``module.name`` → why.
-REASONS: dict[str, str] = {}
+#: Functions with a value that no simulation sees: ``module.name`` → why.
+REASONS = {
+    "hermite.hermite_coefficients": "orders 0, 1 and 3 are seen; the others are the same integral, and of too small a "
+    "share in the losses that are drawn",
+    "hermite.hermite_moments": "orders 3 to 6 are seen; 0 to 2 are those of white data, and higher ones take more "
+    "samples than a chapter can draw",
+    "hermite.loss_coefficients": "orders 2, 4 and 6 are seen, at which the losses of this book begin; the others meet "
+    "moments that vanish, or add less than the samples' error",
+    "hermite.loss_series": "orders 3 and 4 are seen; what higher ones add is below the error of the samples",
+}
 
 
-def key_of(path: Path) -> str:
-    """What identifies the code of a chapter and the theory that it was run against; marks of mutants are no code."""
+def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
+    """What identifies the code of a chapter and of the theory that its rows tell of; marks of mutants are no code."""
     digest = hashlib.sha256()
-    for source in sorted(THEORY.glob("*.py")):
-        code = re.sub(r"  # numerics$", "", source.read_text(), flags=re.MULTILINE)
-        digest.update(f"{source.name}\0{code}".encode())
+    for name in sorted(_modules(rows)):
+        code = re.sub(r"  # numerics$", "", (THEORY / f"{name}.py").read_text(), flags=re.MULTILINE)
+        digest.update(f"{name}\0{code}".encode())
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             digest.update(f"\0{cell.source}".encode())
     return digest.hexdigest()
+
+
+def _modules(rows: list[dict[str, Any]]) -> set[str]:
+    """The modules of theory that a chapter receives values from, and those that they import."""
+    found: set[str] = set()
+    names = {row["function"].partition(".")[0] for row in rows}
+    while names:
+        found |= names
+        sources = ((THEORY / f"{name}.py").read_text() for name in names)
+        names = {name for code in sources for name in re.findall(r"diffmem_lib\.theory\.(\w+) import", code)} - found
+    return found
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:
@@ -117,7 +136,7 @@ def main() -> int:
         except ChapterFailed as error:
             print(f"error: {error}", file=sys.stderr)
             return 1
-        table[path.stem] = {"key": key_of(path), "rows": rows}
+        table[path.stem] = {"key": key_of(path, rows), "rows": rows}
         TABLE.write_text(json.dumps(table, indent=1, sort_keys=True) + "\n")
     for function, reason in not_simulated(table).items():
         print(f"not simulated: {function}: {reason or 'no reason is given'}")

@@ -20,7 +20,7 @@ import numpy as np
 from diffmem_lib import theory
 from diffmem_lib.claims import exact, record
 
-__all__ = ["INTEGERS", "PROBABILITIES", "entries", "install", "perturbed", "same", "skip_exact_claims"]
+__all__ = ["INTEGERS", "POINTWISE", "PROBABILITIES", "entries", "install", "perturbed", "same", "skip_exact_claims"]
 
 #: Functions whose values are probabilities: wrong by .05, and not by a tenth.
 PROBABILITIES = {
@@ -33,6 +33,8 @@ PROBABILITIES = {
 }
 #: Functions whose values are whole numbers although their type is float, since infinity is among them: wrong by one.
 INTEGERS = {"hermite.information_exponent"}
+#: Functions whose entries are one formula at several points: wrong as a whole.
+POINTWISE = {"coverage.log_coverage"}
 #: Arrays with more entries are curves: wrong as a whole, not entry by entry.
 MOST_ENTRIES = 16
 
@@ -79,22 +81,24 @@ def perturbed(name: str, value: Any, entry: int = 0) -> Any:
     A scalar has one entry, a tuple, a dataclass or a short array as many as it holds. An entry that there is not leaves
     the value as it is.
     """
-    if entry >= entries(value):
+    if entry >= entries(name, value):
         return value
     if dataclasses.is_dataclass(value):
         field = dataclasses.fields(value)[entry].name
         return dataclasses.replace(value, **{field: _wrong(name, getattr(value, field))})
     if isinstance(value, tuple | list):
         return type(value)(_wrong(name, item) if index == entry else item for index, item in enumerate(value))
-    if entries(value) > 1:
+    if entries(name, value) > 1:
         array = np.array(value)
         array.flat[entry] = _wrong(name, array.flat[entry])
         return array
     return _wrong(name, value)
 
 
-def entries(value: Any) -> int:
-    """How many entries of a value are made wrong one at a time."""
+def entries(name: str, value: Any) -> int:
+    """How many entries of a value of the function ``name`` are made wrong one at a time."""
+    if name in POINTWISE:
+        return 1
     if dataclasses.is_dataclass(value):
         return len(dataclasses.fields(value))
     if isinstance(value, tuple | list):

@@ -1,5 +1,7 @@
 """What the simulation sees: a toy chapter, with functions that its claims see and functions that they do not."""
 
+import shutil
+
 import nbformat
 import pytest
 
@@ -78,28 +80,49 @@ def test_what_no_claim_sees_is_listed():
     assert not {"kde.rate", "kde.entropy"} & set(missed)
 
 
+ROWS = [{"function": "coverage.critical_sigma", "entry": 0, "verdict": "refused", "by": "a"}]
+
+
 def test_the_key_changes_with_code_and_not_with_prose(tmp_path):
     path = write(tmp_path / "toy.ipynb")
-    before = hands.key_of(path)
+    before = hands.key_of(path, ROWS)
     notebook = nbformat.read(path, as_version=4)
     notebook.cells.append(nbformat.v4.new_markdown_cell("prose", id="prose"))
     nbformat.write(notebook, path)
-    assert hands.key_of(path) == before
+    assert hands.key_of(path, ROWS) == before
     notebook.cells[0].source += "\n"
     nbformat.write(notebook, path)
-    assert hands.key_of(path) != before
+    assert hands.key_of(path, ROWS) != before
 
 
-def test_the_stored_table_is_not_stale():
-    """It is written by a long command; while chapters are being converted there may be none."""
-    if table := hands.read_table():
-        assert {path.stem: hands.key_of(path) for path in all_chapters()} == {
-            name: chapter["key"] for name, chapter in table.items()
-        }, "run make hands"
+@pytest.mark.parametrize(
+    ("module", "line", "same"),
+    [
+        ("coverage", "x = 1", False),
+        ("regimes", "x = 1", False),  # which coverage imports
+        ("kde", "x = 1", True),
+        ("coverage", "  # numerics", True),
+    ],
+)
+def test_the_key_changes_with_the_theory_that_the_chapter_uses(tmp_path, monkeypatch, module, line, same):
+    path = write(tmp_path / "toy.ipynb")
+    before = hands.key_of(path, ROWS)
+    monkeypatch.setattr(hands, "THEORY", shutil.copytree(hands.THEORY, tmp_path / "theory"))
+    source = tmp_path / "theory" / f"{module}.py"
+    source.write_text(source.read_text().rstrip("\n") + ("" if line.startswith(" ") else "\n") + line + "\n")
+    assert (hands.key_of(path, ROWS) == before) is same
+
+
+def test_the_stored_table_is_that_of_the_chapters_and_the_theory_as_they_are():
+    table = hands.read_table()
+    assert set(table) == {path.stem for path in all_chapters()}
+    stale = [
+        path.stem for path in all_chapters() if hands.key_of(path, table[path.stem]["rows"]) != table[path.stem]["key"]
+    ]
+    assert not stale, "run python -m tools.hands " + " ".join(stale)
 
 
 def test_what_no_simulation_sees_has_a_reason_and_nothing_else_has():
-    if table := hands.read_table():
-        missed = hands.not_simulated(table)
-        assert set(missed) == set(hands.REASONS)
-        assert all(missed.values())
+    missed = hands.not_simulated(hands.read_table())
+    assert set(missed) == set(hands.REASONS)
+    assert all(missed.values())

@@ -27,7 +27,9 @@ from tools.hands import public_functions
         ("hermite.information_exponent", 4.0, 0, 5.0),
         ("hermite.hermite_coefficients", np.array([1.0, 2.0, 3.0]), 1, [1.0, 2.2, 3.0]),
         ("random_matrix.expected_losses", (1.0, 2.0), 1, (1.0, 2.2)),
-        ("coverage.log_coverage", np.ones(17), 0, 1.1 * np.ones(17)),
+        ("coverage.log_coverage", np.array([1.0, 2.0]), 0, [1.1, 2.2]),
+        ("coverage.log_coverage", np.array([1.0, 2.0]), 1, [1.0, 2.0]),
+        ("coverage.log_sample_coverage", np.ones(17), 0, 1.1 * np.ones(17)),
         ("coverage.information_density", InformationDensity(1.0, 2.0), 1, InformationDensity(1.0, 2.2)),
     ],
 )
@@ -43,7 +45,7 @@ def test_one_entry_of_a_value_is_made_wrong(name, value, entry, wrong):
 
 def test_the_declared_functions_are_those_that_there_are():
     modules = {path.stem for path in (ROOT / "diffmem_lib" / "theory").glob("*.py")}
-    declared = probe.PROBABILITIES | probe.INTEGERS
+    declared = probe.PROBABILITIES | probe.INTEGERS | probe.POINTWISE
     assert {name for name in declared if name.partition(".")[0] in modules} <= public_functions()
 
 
