@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,13 +48,13 @@ def _hermite_activation(coefficients: tuple[float, ...]) -> Activation:
     return Activation(_horner(powers), _horner(slopes))
 
 
-def _horner(powers: NDArray[np.float64]) -> Callable:
+def _horner(powers: NDArray[np.floating]) -> Callable:
     highest, *others = (float(p) for p in powers[::-1])
     falling = tuple(others)
     if not falling:
         return lambda y: highest + 0 * y
 
-    def polynomial(y):
+    def polynomial(y: Any) -> Any:
         total = highest + 0 * y
         for coefficient in falling:
             total = total * y + coefficient

@@ -87,6 +87,10 @@ def _without_bulk(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> Law:
     """The law in as few dimensions as its spikes need where these go by name, so that nothing of size d is built."""
     if not isinstance(law, MixedCumulant) or isinstance(spikes, torch.Tensor):
         return law
+    return _in_three_dimensions(law)
+
+
+def _in_three_dimensions(law: MixedCumulant) -> MixedCumulant:
     ratios = law.covariance_snr, law.cumulant_snr, law.mean_snr
     return MixedCumulant(3, *ratios, latent=law.latent, correlated=law.correlated)
 
@@ -108,7 +112,7 @@ def _planted_draws(
 
 
 def _small_mixed_cumulant(law: MixedCumulant, directions: torch.Tensor) -> Callable:
-    small = _without_bulk(law, None)
+    small = _in_three_dimensions(law)
     active = [axis for axis, name in enumerate(small.spikes) if getattr(law, f"{name}_snr") > 0]
     followed = [int(row.argmax()) for row in directions]
     is_axis = all(row[axis] == 1 and axis < 3 for row, axis in zip(directions, followed, strict=True))
@@ -218,7 +222,9 @@ def _chi_square(
 
 
 @numba.njit(nogil=True, error_model="numpy")
-def _proposed_chi_square(shift, normal, uniform):
+def _proposed_chi_square(
+    shift: float, normal: NDArray[np.float32], uniform: NDArray[np.float32]
+) -> NDArray[np.float64]:
     """Draws from ``normal``, NaN where ``uniform`` rejects them; ``shift`` is half the degrees of freedom less 1/3."""
     draws = np.empty(len(normal))
     slope = 1 / math.sqrt(9 * shift)
@@ -241,9 +247,12 @@ def _compiled(function: Callable) -> Callable:
 
 @numba.njit(nogil=True, error_model="numpy")
 def _advance(
-    axes, lanes, overlaps, taken, done, recovery, records, planted, noise, chi_square,
-    root, skip, step, every, threshold, value, slope,
-):  # fmt: skip
+    axes: tuple[int, ...], lanes: NDArray[np.int64],
+    overlaps: NDArray[np.float64], taken: NDArray[np.int64], done: NDArray[np.bool_], recovery: NDArray[np.float64],
+    records: NDArray[np.float64],
+    planted: NDArray[np.float32], noise: NDArray[np.float32], chi_square: NDArray[np.float64],
+    root: float, skip: float, step: float, every: int, threshold: float, value: Callable, slope: Callable,
+) -> None:  # fmt: skip
     """Steps of the chains ``lanes`` in place, until they reach the threshold or the block ends.
 
     ``planted`` (k, t, batch, lanes) are the samples along the directions; ``noise`` (k + 2, t, batch, lanes) is ε along

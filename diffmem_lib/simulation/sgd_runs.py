@@ -84,7 +84,8 @@ def checked_setting(
 
 
 def generator_device(generator: torch.Generator | None) -> torch.device:
-    return torch.device("cpu") if _tensors.generator(generator) is None else generator.device
+    _tensors.generator(generator)
+    return torch.device("cpu") if generator is None else generator.device
 
 
 def checked_directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) -> torch.Tensor:
