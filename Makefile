@@ -37,9 +37,10 @@ help: ## this list
 book: $(call environment,book) ## execute every chapter and build the HTML book
 	@$(PYTHON) -m tools.build
 
-lint: $(call environment,test) ## ruff
+lint: $(call environment,test) ## ruff, and mypy on the library
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
 
 test: $(call environment,test) lint ## everything: style, units, chapters against their stored outputs, the built book
 	$(MAKE) book
@@ -73,4 +74,4 @@ hands: $(call environment,test) ## make each value of the theory wrong, one at a
 	$(PYTHON) -m tools.hands
 
 clean: ## remove what was built (the environment stays: delete .venv yourself)
-	rm -rf _build book/results.md book/seeds.md .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf _build book/results.md book/seeds.md .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

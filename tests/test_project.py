@@ -22,7 +22,8 @@ MODULES = sorted(
 def tracked():
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
     if listing.returncode:  # an archive without its history
-        return [p for p in ROOT.rglob("*") if p.is_file() and not {".venv", "_build"} & set(p.parts)]
+        made = {".venv", "_build", ".ruff_cache", ".mypy_cache"}
+        return [p for p in ROOT.rglob("*") if p.is_file() and not made & set(p.parts)]
     return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
 
 

@@ -194,7 +194,8 @@ def _named_in(function: Callable[..., Any]) -> list[Any]:
 def shown_domain(domain: Domain | None, expressions: Iterable[Any]) -> dict[str, str]:
     """The intervals that narrow the claim, as text."""
     symbols = set().union(*(as_expression(e).free_symbols for e in expressions))
-    narrowed = sorted(((str(s), s) for s in domain or {} if s in symbols), key=lambda pair: pair[0])
+    domain = domain or {}
+    narrowed = sorted(((str(s), s) for s in domain if s in symbols), key=lambda pair: pair[0])
     return {name: "{:g} to {:g}".format(*domain[symbol]) for name, symbol in narrowed}
 
 

@@ -6,7 +6,7 @@ import base64
 import html
 import io
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -14,12 +14,15 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+if TYPE_CHECKING:
+    from matplotlib.typing import RcKeyType
+
 __all__ = ["COLOURS", "figure", "gallery", "mark", "points", "slider", "theory"]
 
 #: Okabe and Ito's palette, told apart by every common colour vision: blue, vermillion, green, purple, sky, orange.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
 
-_STYLE = {
+_STYLE: dict[RcKeyType, Any] = {
     "axes.prop_cycle": plt.cycler(color=COLOURS),
     "axes.spines.right": False,
     "axes.spines.top": False,
@@ -65,7 +68,7 @@ def points(
     """A simulation: means of ``replicas`` (R, k) over R as points, two standard errors as bars."""
     values = np.asarray(replicas, dtype=float)
     error = values.std(axis=0, ddof=1) / np.sqrt(len(values))
-    style = {"fmt": "o", "markersize": 5, "capsize": 2, "linewidth": 1.2} | options
+    style: dict[str, Any] = {"fmt": "o", "markersize": 5, "capsize": 2, "linewidth": 1.2} | options
     axes.errorbar(x, values.mean(axis=0), yerr=2 * error, color=colour, label=label, **style)
 
 

@@ -1,19 +1,15 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
+from .activations import Activation, hermite_activation, tanh_activation
 from .denoiser import EmpiricalDenoiser, Posterior
+from .full_dynamics import spherical_sgd
 from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
 from .neuron import neuron_loss_change
-from .online_sgd import (
-    Activation,
-    OverlapRuns,
-    hermite_activation,
-    reduced_chain,
-    spherical_sgd,
-    tanh_activation,
-)
+from .overlap_chain import reduced_chain
 from .ownership import log_odds, noised_points
 from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
+from .sgd_runs import OverlapRuns
 from .sweep import FailedTask, SweepError, SweepTable, run_sweep
 
 __all__ = [

@@ -7,6 +7,7 @@ it did, a loop over blocks with a running maximum takes its place. Both return t
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -19,12 +20,12 @@ FLOOR = -80.0  # exponents below it add nothing; float32 exponentials down there
 
 
 @cache
-def fused_operator():
+def fused_operator() -> Any:
     """torch's fused attention for CPUs, or None where it is missing or does not agree with the loop."""
     operator = getattr(torch.ops.aten, "_scaled_dot_product_flash_attention_for_cpu", None)
     if operator is None:
         return None
-    cpu = {"dtype": torch.float32, "device": "cpu"}  # whatever the default device is
+    cpu: dict[str, Any] = {"dtype": torch.float32, "device": "cpu"}  # whatever the default device is
     queries, points = torch.eye(2, 3, **cpu), torch.arange(12, **cpu).reshape(4, 3) / 12
     bias = torch.arange(4, **cpu)
     try:
@@ -50,7 +51,7 @@ def fused(queries: Tensor, points: Tensor, bias: Tensor, scale: float) -> tuple[
     return _call(fused_operator(), queries, points, bias, scale)
 
 
-def _call(operator, queries: Tensor, points: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+def _call(operator: Any, queries: Tensor, points: Tensor, bias: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     mask = bias.expand(1, 1, len(queries), -1)
     mean, log_sum = operator(queries[None, None], points[None, None], points[None, None], attn_mask=mask, scale=scale)
     return mean[0, 0], log_sum[0, 0].to(mean.dtype)

@@ -146,12 +146,10 @@ class EmpiricalDenoiser:
         cloud, dtype = self._cloud, queries.dtype
         plain = not cloud.centred and cloud.points.dtype == dtype
         bias = (cloud.half_norms.mean() - cloud.half_norms).div_(sigma**2).to(dtype)
-        mean, log_sum = None, None
-        for columns, points in cloud.blocks(dtype, len(cloud) if plain else cloud.block_rows(dtype)):
-            part, part_sum = attend(queries, points, bias[columns], 1 / sigma**2)
-            if mean is None:
-                mean, log_sum = part, part_sum
-                continue
+        blocks = cloud.blocks(dtype, len(cloud) if plain else cloud.block_rows(dtype))
+        parts = (attend(queries, points, bias[columns], 1 / sigma**2) for columns, points in blocks)
+        mean, log_sum = next(parts)
+        for part, part_sum in parts:
             both = torch.logaddexp(log_sum, part_sum)
             mean.mul_((log_sum - both).exp()[:, None]).addcmul_(part, (part_sum - both).exp()[:, None])
             log_sum = both
@@ -199,6 +197,7 @@ class _KernelSums:
     @property
     def mean(self) -> Tensor:
         """The weighted mean of x − c."""
+        assert self.moment is not None, "asked for where mean=False was said"
         return self.moment / self.total[:, None]
 
     def run(self) -> _KernelSums:

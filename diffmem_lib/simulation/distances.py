@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import InitVar, dataclass, field
 
 import numpy as np
 import torch
@@ -34,43 +34,48 @@ def rows_within(n_bytes: int, dim: int, itemsize: int, *, low: int, high: int) -
 
 def take(points: Points, which: slice | Tensor, dtype: torch.dtype | None = torch.float64) -> Tensor:
     """Rows of a tensor or of an array on disk, as a tensor of ``dtype``, or of their own."""
-    if not isinstance(points, Tensor):
-        points, which = torch.from_numpy(np.array(points[which if isinstance(which, slice) else which.numpy()])), ...
-    return points[which] if dtype is None else points[which].to(dtype)
+    if isinstance(points, Tensor):
+        rows = points[which]
+    else:
+        rows = torch.from_numpy(np.array(points[which if isinstance(which, slice) else which.numpy()]))
+    return rows if dtype is None else rows.to(dtype)
 
 
 @dataclass
 class Cloud:
     """Points (n, d) with a centre c and half squared norms |x − c|²/2 about it, read block by block.
 
-    The points may be a tensor or a NumPy array, on disk if need be. The centre is zero unless the mean is longer than
-    the points are wide: only then does centring spare digits. It is a float32 number in float64, so that float32 points
-    are centred with one rounding in either dtype.
+    The points may be a tensor or a NumPy array, on disk if need be. The centre is ``about``, by default zero unless the
+    mean is longer than the points are wide: only then does centring spare digits. It is a float32 number in float64, so
+    that float32 points are centred with one rounding in either dtype.
     """
 
     points: Points
-    centre: Tensor | None = None
+    about: InitVar[Tensor | None] = None
+    centre: Tensor = field(init=False)
     centred: bool = field(init=False)
     half_norms: Tensor = field(init=False)
 
-    def __post_init__(self) -> None:
+    def __post_init__(self, about: Tensor | None) -> None:
         size = rows_within(2**20, self.dim, 8, low=1, high=4096)
-        alone = self.centre is None
-        if alone:
+        if about is None:
             self.centred = False  # as yet, so that the blocks are the points themselves
-            total, squares = 0.0, 0.0
+            total = torch.zeros(self.dim, dtype=torch.float64, device=self.device)
+            squares = torch.zeros((), dtype=torch.float64, device=self.device)
             for _, rows in self.blocks(torch.float64, size):
                 total, squares = total + rows.sum(0), squares + torch.linalg.vecdot(rows, rows).sum()
             mean = total / len(self.points)
             length = mean.square().sum()
             needed = length > squares / len(self.points) - length
             self.centre = torch.where(needed, mean.to(torch.float32).to(torch.float64), 0.0)
+        else:
+            self.centre = about
         self.centred = bool(self.centre.any())
         self.half_norms = self.centre.new_empty(len(self.points))
         for which, rows in self.blocks(torch.float64, size):
             self.half_norms[which] = torch.linalg.vecdot(rows, rows) / 2
         largest = float(self.half_norms.max())
-        tiny = alone and largest < 1e-290
+        tiny = about is None and largest < 1e-290
         if not largest < 1e290 or (tiny and any(bool(rows.any()) for _, rows in self.blocks(torch.float64, size))):
             raise ValueError("points must have squares that neither under- nor overflow; another unit would do")
 
@@ -80,6 +85,10 @@ class Cloud:
     @property
     def dim(self) -> int:
         return self.points.shape[1]
+
+    @property
+    def device(self) -> torch.device:
+        return self.points.device if isinstance(self.points, Tensor) else torch.device("cpu")
 
     def block_rows(self, dtype: torch.dtype, n_bytes: int = BATCH_BYTES) -> int:
         """How many centred rows of ``dtype`` fit into ``n_bytes``."""
@@ -99,10 +108,9 @@ class Cloud:
         Copies share one buffer: blocks that are freed one after another can leave the heap as large as all of them
         together, if the small results of each come to lie between them.
         """
-        tensor = isinstance(self.points, Tensor)
-        view = tensor and not self.centred and self.points.dtype == dtype
-        device = self.points.device if tensor else torch.device("cpu")
-        buffer = None if view or scale != 1 else torch.empty(min(size, len(self)), self.dim, dtype=dtype, device=device)
+        view = isinstance(self.points, Tensor) and not self.centred and self.points.dtype == dtype
+        shape = min(size, len(self)), self.dim
+        buffer = None if view or scale != 1 else torch.empty(shape, dtype=dtype, device=self.device)
         for which in slices(len(self), size, start):
             if buffer is None:
                 yield which, self.block(which, dtype, scale)
@@ -113,7 +121,7 @@ class Cloud:
                     rows[part.start - which.start : part.stop - which.start] = self.block(part, dtype)
                 yield which, rows
                 continue
-            if tensor:
+            if isinstance(self.points, Tensor):
                 rows.copy_(self.points[which])
             else:
                 np.copyto(rows.numpy(), self.points[which])

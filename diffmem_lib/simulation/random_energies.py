@@ -292,5 +292,5 @@ def _log_bessel(product: Tensor, order: float) -> Tensor:
         (30375 - p2 * (369603 - p2 * (765765 - 425425 * p2))) / 414720,
         (4465125 - p2 * (94121676 - p2 * (349922430 - p2 * (446185740 - 185910725 * p2)))) / 39813120,
     )
-    series = sum(u / width ** (k + 1) for k, u in enumerate(corrections))
+    series = sum((u / width ** (k + 1) for k, u in enumerate(corrections)), start=torch.zeros_like(width))
     return width + order * torch.log(2 / (order + width)) - 0.5 * torch.log(2 * math.pi * width) + torch.log1p(series)

@@ -12,7 +12,7 @@ import math
 import os
 import traceback
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -251,8 +251,9 @@ def _plain(value: Any) -> Value:
         return float(value)
     if isinstance(value, Mapping):
         plain = {name: _plain(number) for name, number in value.items()}
-        if plain and all(isinstance(name, str) and isinstance(number, float) for name, number in plain.items()):
-            return plain
+        numbers = {k: number for k, number in plain.items() if isinstance(k, str) and isinstance(number, float)}
+        if numbers and len(numbers) == len(plain):
+            return numbers
         raise TypeError(f"a task must return names with one number each, got {value!r}")
     array = np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
     if array.dtype.kind not in "biuf" or array.ndim > 1 or array.size == 0:
@@ -269,7 +270,7 @@ def _results(
     workers: int | None,
     client: Client | None,
     batch: int | None,
-) -> Iterator[Results]:
+) -> Generator[Results, None, None]:
     """What all tasks return, batch by batch, in any order."""
     if not items:
         return

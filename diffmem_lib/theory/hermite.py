@@ -75,7 +75,7 @@ def hermite_coefficients(function: Function, order: int) -> NDArray[np.float64]:
     for _ in range(_MOST_ROUNDS):
         middle = (left + right) / 2  # numerics
         lower, upper = (left, middle), (middle, right)
-        integrals = sum(_panel_integrals(function, *part, order)[0] for part in (lower, upper))
+        integrals = _panel_integrals(function, *lower, order)[0] + _panel_integrals(function, *upper, order)[0]
         done = _is_smooth(function, left, right, order, floor) | (middle <= left) | (right <= middle)
         total += integrals[done].sum(axis=0)
         left, right = (np.concatenate((end[~done], other[~done])) for end, other in zip(lower, upper, strict=True))

@@ -100,7 +100,7 @@ def train_loss(sample_covariance: Any, alpha_bar: float, ridge: float = 0.0) -> 
     ValueError
         If an argument has the wrong shape or is out of its range.
     """
-    learned = np.linalg.eigvalsh(_checks.covariance_matrix(sample_covariance, "sample_covariance"))
+    learned = np.linalg.eigvalsh(_checks.covariance_matrix(sample_covariance, "sample_covariance")).astype(np.float64)
     return _loss(learned, learned, alpha_bar, ridge)
 
 
@@ -124,7 +124,7 @@ def oracle_loss(covariance: Any, alpha_bar: float) -> float:
     ValueError
         If an argument has the wrong shape or is out of its range.
     """
-    variances = np.linalg.eigvalsh(_checks.covariance_matrix(covariance, "covariance"))
+    variances = np.linalg.eigvalsh(_checks.covariance_matrix(covariance, "covariance")).astype(np.float64)
     return _loss(variances, variances, alpha_bar, 0.0)
 
 

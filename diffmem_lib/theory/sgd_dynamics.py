@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -197,6 +198,32 @@ def heated_escape_time(fraction: float, start: float, end: float, growth: float)
     start = _checks.number(start, "start", low=0, high=settling, low_open=True, high_open=True)
     end = _checks.number(end, "end", low=start, high=settling, high_open=True)
     return escape_time(2, start / settling, end / settling) / (1 - fraction)
+
+
+@overload
+def free_energy(
+    order: int,
+    rate: float,
+    variance: float,
+    step: float,
+    dim: int,
+    overlap: float,
+    planted: float | None = None,
+    further: Mapping[int, float] | None = None,
+) -> float: ...
+
+
+@overload
+def free_energy(
+    order: int,
+    rate: float,
+    variance: float,
+    step: float,
+    dim: int,
+    overlap: NDArray,
+    planted: float | None = None,
+    further: Mapping[int, float] | None = None,
+) -> NDArray[np.float64]: ...
 
 
 def free_energy(
