@@ -1,7 +1,15 @@
 """Experiments in torch: the exact empirical denoiser, the samplers it drives, SGD. Nothing here knows the theory."""
 
 from .denoiser import EmpiricalDenoiser, Posterior
-from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
+from .linear import (
+    LinearDenoiser,
+    denoising_loss,
+    disagreement,
+    fit_linear,
+    gaussian_divergences,
+    sample_ddpm,
+    sample_flow,
+)
 from .neuron import neuron_loss_change
 from .online_sgd import (
     Activation,
@@ -23,6 +31,8 @@ __all__ = [
     "OverlapRuns",
     "Posterior",
     "SamplerState",
+    "denoising_loss",
+    "disagreement",
     "energy_levels",
     "fit_linear",
     "gaussian_divergences",
