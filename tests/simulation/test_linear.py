@@ -284,8 +284,9 @@ def test_refuses(call):
 @pytest.mark.parametrize("alpha_bar", [0.05, 0.6, 0.98])
 def test_denoising_loss_on_the_training_set_is_the_loss_of_its_points(training, alpha_bar):
     fitted = fit_linear(training, 0.2)
-    expected = loss(fitted, training, alpha_bar) / 3
-    assert denoising_loss(fitted, alpha_bar, fitted.mean, fitted.covariance) == pytest.approx(float(expected), rel=1e-12)
+    expected = float(loss(fitted, training, alpha_bar)) / 3
+    found = denoising_loss(fitted, alpha_bar, fitted.mean, fitted.covariance)
+    assert found == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("ridge", [0.0, 0.4])
@@ -316,7 +317,8 @@ def test_losses_of_replicas_are_those_of_each(training):
     assert own.shape == fresh.shape == apart.shape == (2,)
     for index in range(2):
         single, another = (LinearDenoiser(d.mean[index], d.covariance[index], 0.1) for d in (fitted, other))
-        assert own[index] == pytest.approx(float(denoising_loss(single, 0.7, single.mean, single.covariance)), rel=1e-12)
+        alone = float(denoising_loss(single, 0.7, single.mean, single.covariance))
+        assert own[index] == pytest.approx(alone, rel=1e-12)
         assert fresh[index] == pytest.approx(float(denoising_loss(single, 0.7, *law)), rel=1e-12)
         assert apart[index] == pytest.approx(float(disagreement(single, another, 0.7, *law)), rel=1e-12)
 
