@@ -446,6 +446,10 @@ CASES = {
             "mean": WORD,
         },
     ),
+    random_matrix.finite_size_shift: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "noise": 0.5},
+        {"eigenvalues": SPECTRUM, "n": LARGE, "noise": POSITIVE},
+    ),
     random_matrix.optimal_ridge: (
         {"eigenvalues": EIGENVALUES, "n": 10, "alpha_bar": 0.5},
         {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": LARGE, "alpha_bar": OPEN_UNIT},

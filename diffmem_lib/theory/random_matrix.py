@@ -18,7 +18,7 @@ from scipy.optimize import brentq
 
 from diffmem_lib import _checks
 
-__all__ = ["effective_noise", "expected_disagreement", "expected_losses", "optimal_ridge"]
+__all__ = ["effective_noise", "expected_disagreement", "expected_losses", "finite_size_shift", "optimal_ridge"]
 
 
 def effective_noise(eigenvalues: Any, n: float, noise: float) -> float:
@@ -148,6 +148,35 @@ def expected_disagreement(eigenvalues: Any, n: float, alpha_bar: float, ridge: f
     fit = _fit(eigenvalues, n, _sigma_square(alpha_bar), _checks.number(ridge, "ridge", low=0))
     seen = float(np.sum(eigenvalues * (eigenvalues + fit.sigma_square) / fit.below**2))
     return 2 * fit.sigma_square * fit.gain**2 * fit.spread / fit.slope * seen / (n * len(eigenvalues))
+
+
+def finite_size_shift(eigenvalues: Any, n: float, noise: float) -> float:
+    r"""First correction to κ in finite dimension, for Gaussian data with a known mean.
+
+    If κ is read off the mean training loss without a ridge, :math:`L_{\rm train} = (n/d)(1 - D/\kappa)`, it is smaller
+    than the :func:`effective_noise`: what is to be added to that is, up to terms of order n⁻²,
+
+    .. math:: -\frac{\kappa^2}{n^2s^2}\sum_j\frac{\lambda_j^2}{(\lambda_j+\kappa)^3}, \qquad s = \frac{dD}{d\kappa}.
+
+    Derived in *Fewer samples than dimensions* (chapters/fewer_samples.ipynb).
+
+    Parameters
+    ----------
+    eigenvalues, n
+        As in :func:`effective_noise`.
+    noise
+        D > 0, a variance.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+    """
+    eigenvalues = _checks.eigenvalue_array(eigenvalues)
+    n = _checks.number(n, "n", low=1)
+    fit = _fit(eigenvalues, n, _checks.number(noise, "noise", low=0, low_open=True), 0.0)
+    kappa = fit.gain * fit.sigma_square
+    return -((kappa / (n * fit.slope)) ** 2) * float(np.sum(eigenvalues**2 / fit.below**3))
 
 
 def optimal_ridge(eigenvalues: Any, n: float, alpha_bar: float) -> float:
