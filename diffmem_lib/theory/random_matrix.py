@@ -182,10 +182,14 @@ def finite_size_shift(eigenvalues: Any, n: float, noise: float) -> float:
 def optimal_ridge(eigenvalues: Any, n: float, alpha_bar: float) -> float:
     r"""The ridge c that makes the test loss of :func:`expected_losses`, with the mean known, smallest.
 
-    With :math:`R = (\kappa/D)\sum_j1/(\lambda_j+\kappa)` for the trace of the resolvent and
-    :math:`T = n(\kappa/D - 1)` for that of Σ times it, the loss is
-    :math:`1 - (\sigma^2/d)(2R + T' + \sigma^2R')`, derivatives with respect to D, and c makes
-    :math:`2R' + T'' + \sigma^2R''` vanish: the root in log c.
+    The loss is that of the mean denoiser plus half of the :func:`expected_disagreement`; with
+    :math:`h = \kappa/D`, :math:`e = \frac1n\sum_j\lambda_j/(\lambda_j+\kappa)` and derivatives by D, its slope is
+
+    .. math:: \frac{2\sigma^2h}d\sum_j\Big(\frac h{\lambda_j+\kappa}\Big)'\,\frac{e\lambda_j - c}{\lambda_j+\kappa}
+              + \frac1d\left[\frac{\sigma^2h^2g}s\cdot
+              \frac1n\sum_j\frac{\lambda_j(\lambda_j+\sigma^2)}{(\lambda_j+\kappa)^2}\right]',
+
+    and c is where it vanishes.
     Derived in *Fewer samples than dimensions* (chapters/fewer_samples.ipynb).
 
     Parameters
@@ -210,13 +214,15 @@ def optimal_ridge(eigenvalues: Any, n: float, alpha_bar: float) -> float:
     def slope(log_ridge: float) -> float:
         return _ridge_slope(eigenvalues, n, sigma_square, math.exp(log_ridge))
 
-    middle = math.log(eigenvalues.mean() + sigma_square)  # numerics
-    low, high = middle - 2, middle + 2  # numerics
-    while slope(low) > 0:  # numerics
-        low -= 2  # numerics
-    while slope(high) < 0:  # numerics
-        high += 2  # numerics
-    return math.exp(brentq(slope, low, high, xtol=1e-13))
+    low = high = math.log(eigenvalues.mean() + sigma_square)  # numerics
+    steps = 0  # numerics
+    while slope(low) > 0 and steps < 40:  # numerics
+        low, steps = low - 2, steps + 1  # numerics
+    if slope(low) > 0:  # numerics
+        return 0.0  # below e⁻⁸⁰ of what there is  # numerics
+    while slope(high) < 0 and steps < 80:  # numerics
+        high, steps = high + 2, steps + 1  # numerics
+    return math.exp(brentq(slope, low, high, xtol=1e-13))  # numerics
 
 
 @dataclass(frozen=True)
@@ -256,19 +262,22 @@ def _root(eigenvalues: NDArray[np.float64], n: float, noise: float) -> float:
 
 
 def _ridge_slope(eigenvalues: NDArray[np.float64], n: float, sigma_square: float, ridge: float) -> float:
-    """−(2R′ + T″ + σ²R″): d/σ² times the slope of the test loss in the ridge."""
-    noise = sigma_square + ridge
-    kappa = _root(eigenvalues, n, noise)
-    below = eigenvalues + kappa
-    slope = noise / kappa + kappa * float(np.sum(eigenvalues / below**2)) / n
-    first, bend = 1 / slope, -2 / (n * slope**3) * float(np.sum(eigenvalues**2 / below**3))  # of κ(D)
-    one, two, three = (float(np.sum(below**-power)) for power in (1.0, 2.0, 3.0))
-    gain = kappa / noise
-    gain_first = (first - gain) / noise
-    gain_bend = (bend - 2 * gain_first) / noise
-    trace_first = gain_first * one - gain * first * two
-    trace_bend = gain_bend * one - 2 * gain_first * first * two + gain * (2 * first**2 * three - bend * two)
-    return -(2 * trace_first + n * gain_bend + sigma_square * trace_bend)
+    """d times the slope of the test loss in the ridge: that of the mean denoiser's loss, and of the variance.
+
+    Each is a sum of terms of the order at which they balance, so that many points cost no digits.
+    """
+    fit = _fit(eigenvalues, n, sigma_square, ridge)
+    below, gain, spread, slope = fit.below, fit.gain, fit.spread, fit.slope
+    cubes = [float(np.sum(eigenvalues**power / below**3)) for power in (1, 2)]
+    gain_rate = -(gain**2) * spread / (n * slope)  # derivatives by D
+    spread_rate, shared_rate = -2 * cubes[0] / slope, -2 * cubes[1] / (n * slope)
+    weight_rates = gain_rate / below - gain / slope / below**2
+    missed = float(np.sum(eigenvalues / below)) / n * eigenvalues - ridge
+    mean = 2 * sigma_square * gain * float(np.sum(weight_rates * missed / below))
+    shared = float(np.sum(eigenvalues * (eigenvalues + sigma_square) / below**2)) / n
+    variance = sigma_square * gain**2 * spread / slope * shared
+    relative = 2 * gain_rate / gain + spread_rate / spread + shared_rate / slope
+    return mean + variance * (relative + (shared_rate + sigma_square * spread_rate / n) / shared)
 
 
 def _sigma_square(alpha_bar: Any) -> float:

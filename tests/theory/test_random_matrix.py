@@ -312,6 +312,13 @@ def test_optimal_ridge_of_white_data_is_the_root_of_a_quintic(ratio, alpha_bar):
     assert float(ours) == pytest.approx(float(theirs), rel=1e-9)
 
 
+@pytest.mark.parametrize("alpha_bar", [0.1, 0.9, 0.999])
+def test_optimal_ridge_of_very_many_points_keeps_its_digits(alpha_bar):
+    """3ᾱ d/n, and corrections of relative order 4d/n."""
+    for n in (1e9, 1e12, 1e15):
+        assert optimal_ridge(np.ones(5), n, alpha_bar) == pytest.approx(3 * alpha_bar * 5 / n, rel=5 * 5 / n + 1e-12)
+
+
 # ------------------------------------------------------------------------------- finite size
 
 
