@@ -10,7 +10,17 @@ import torch
 from conftest import ROOT
 
 from diffmem_lib import data, memorization, schedules, simulation
-from diffmem_lib.theory import coverage, divergences, hermite, kde, linear, posterior, regimes, sgd_dynamics
+from diffmem_lib.theory import (
+    coverage,
+    divergences,
+    hermite,
+    kde,
+    linear,
+    posterior,
+    random_matrix,
+    regimes,
+    sgd_dynamics,
+)
 
 POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [3.0, 1.0]], dtype=torch.float64)
 QUERIES = POINTS[:2] + 0.1
@@ -207,6 +217,31 @@ CASES = {
     simulation.gaussian_divergences: (
         {"denoiser": simulation.fit_linear(POINTS), "mean": POINTS[0], "covariance": EYE},
         {"mean": tensors(POINTS[0])[:4], "covariance": [*tensors(EYE)[:4], -EYE]},
+    ),
+    simulation.denoising_loss: (
+        {"denoiser": simulation.fit_linear(POINTS), "alpha_bar": 0.5, "mean": POINTS[0], "covariance": EYE},
+        {
+            "denoiser": [None, 3, "x"],
+            "alpha_bar": OPEN_UNIT,
+            "mean": tensors(POINTS[0]),
+            "covariance": [*tensors(EYE), EYE + torch.eye(len(EYE)).roll(1)],
+        },
+    ),
+    simulation.disagreement: (
+        {
+            "first": simulation.fit_linear(POINTS),
+            "second": simulation.fit_linear(QUERIES),
+            "alpha_bar": 0.5,
+            "mean": POINTS[0],
+            "covariance": EYE,
+        },
+        {
+            "first": [None, 3, "x"],
+            "second": [None, 3, "x", simulation.fit_linear(POINTS[None]), simulation.fit_linear(POINTS.float())],
+            "alpha_bar": OPEN_UNIT,
+            "mean": tensors(POINTS[0]),
+            "covariance": [*tensors(EYE), EYE + torch.eye(len(EYE)).roll(1)],
+        },
     ),
     simulation.neuron_loss_change: (
         {"activation": torch.tanh, "alpha_bar": 0.5, "overlaps": [0.1], "n": 4, "replicas": 2, "dim": 3},
@@ -414,6 +449,32 @@ CASES = {
     posterior.participation_ratio: (
         {"n": 10, "total_variance": 1.0, "sigma": 1.0},
         {"n": COUNT, "total_variance": [*NUMBER, -1.0], "sigma": POSITIVE},
+    ),
+    random_matrix.effective_noise: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "noise": 0.5},
+        {"eigenvalues": SPECTRUM, "n": LARGE, "noise": [*NUMBER, -1.0]},
+    ),
+    random_matrix.expected_disagreement: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "alpha_bar": 0.5, "ridge": 0.1},
+        {"eigenvalues": SPECTRUM, "n": LARGE, "alpha_bar": OPEN_UNIT, "ridge": [*NUMBER, -1.0]},
+    ),
+    random_matrix.expected_losses: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "alpha_bar": 0.5, "ridge": 0.1, "mean": "learned"},
+        {
+            "eigenvalues": SPECTRUM,
+            "n": [*LARGE, 1],
+            "alpha_bar": OPEN_UNIT,
+            "ridge": [*NUMBER, -1.0],
+            "mean": WORD,
+        },
+    ),
+    random_matrix.finite_size_shift: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "noise": 0.5},
+        {"eigenvalues": SPECTRUM, "n": LARGE, "noise": POSITIVE},
+    ),
+    random_matrix.optimal_ridge: (
+        {"eigenvalues": EIGENVALUES, "n": 10, "alpha_bar": 0.5},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": LARGE, "alpha_bar": OPEN_UNIT},
     ),
     regimes.cloning_probability: (
         {"time": 1.0, "mean_square": 1.0, "scale": 1.0},

@@ -3,7 +3,15 @@
 from .activations import Activation, hermite_activation, tanh_activation
 from .denoiser import EmpiricalDenoiser, Posterior
 from .full_dynamics import spherical_sgd
-from .linear import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
+from .linear import (
+    LinearDenoiser,
+    denoising_loss,
+    disagreement,
+    fit_linear,
+    gaussian_divergences,
+    sample_ddpm,
+    sample_flow,
+)
 from .neuron import neuron_loss_change
 from .overlap_chain import reduced_chain
 from .ownership import log_odds, noised_points
@@ -23,6 +31,8 @@ __all__ = [
     "SamplerState",
     "SweepError",
     "SweepTable",
+    "denoising_loss",
+    "disagreement",
     "energy_levels",
     "fit_linear",
     "gaussian_divergences",

@@ -14,7 +14,15 @@ from torch import Tensor
 from .. import _checks, _tensors
 from ..schedules import NoiseSchedule
 
-__all__ = ["LinearDenoiser", "fit_linear", "gaussian_divergences", "sample_ddpm", "sample_flow"]
+__all__ = [
+    "LinearDenoiser",
+    "denoising_loss",
+    "disagreement",
+    "fit_linear",
+    "gaussian_divergences",
+    "sample_ddpm",
+    "sample_flow",
+]
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,6 +148,78 @@ def gaussian_divergences(
     reverse = (trace - dim - log_det + near) / 2
     forward = ((inverse**2).sum((-2, -1)) - dim + log_det + far) / 2
     return reverse.masked_fill(singular, math.inf), forward.masked_fill(singular, math.inf)
+
+
+def denoising_loss(denoiser: LinearDenoiser, alpha_bar: float, mean: Tensor, covariance: Tensor) -> Tensor:
+    r"""Squared error of the predicted noise per dimension, on data with this mean and covariance.
+
+    The mean over data x and noise ε is taken exactly: the prediction is affine, ε̂ = W(√ᾱ x + √(1−ᾱ) ε) + b, so that
+
+    .. math:: \tfrac1d\,\mathbb E|\hat\varepsilon - \varepsilon|^2
+              = \tfrac1d\left[\|\sqrt{1-\bar\alpha}\,W - 1\|^2 + \bar\alpha\operatorname{Tr}W\Sigma W^\top
+              + |W\sqrt{\bar\alpha}\,\mu + b|^2\right],
+
+    and W and b are read off the denoiser's answers. With ``denoiser.mean`` and ``denoiser.covariance`` it is the loss
+    on the training set. Measured in *Fewer samples than dimensions* (chapters/fewer_samples.ipynb).
+
+    Parameters
+    ----------
+    denoiser : LinearDenoiser
+        One, or a batch of replicas (...).
+    alpha_bar : float
+        Signal's share of the variance, in (0, 1).
+    mean : Tensor (d,) or (..., d)
+        Mean of the data, for all replicas or for each.
+    covariance : Tensor (d, d) or (..., d, d)
+        Covariance of the data, likewise.
+
+    Returns
+    -------
+    Tensor (...)
+
+    Raises
+    ------
+    ValueError
+        If ``mean`` or ``covariance`` does not fit the denoiser, or ``alpha_bar`` is out of its range.
+    """
+    mean, covariance = _law(mean, covariance, denoiser)
+    matrix, offset = _affine(denoiser, alpha_bar)
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    let_through = ((math.sqrt(1 - alpha_bar) * matrix - identity) ** 2).sum((-2, -1))
+    return (let_through + _mean_square(matrix, offset, mean, covariance, alpha_bar)) / len(identity)
+
+
+def disagreement(
+    first: LinearDenoiser, second: LinearDenoiser, alpha_bar: float, mean: Tensor, covariance: Tensor
+) -> Tensor:
+    """Mean squared difference per dimension of the noise that two denoisers predict, on noised data with this mean and
+    covariance; the mean over data and noise is taken exactly, as in :func:`denoising_loss`.
+
+    Parameters
+    ----------
+    first, second : LinearDenoiser
+        Two, or two batches of as many replicas (...), which are compared in pairs.
+    alpha_bar, mean, covariance
+        As in :func:`denoising_loss`.
+
+    Returns
+    -------
+    Tensor (...)
+
+    Raises
+    ------
+    ValueError
+        If the denoisers do not match, ``mean`` or ``covariance`` does not fit them, or ``alpha_bar`` is out of its
+        range.
+    """
+    mean, covariance = _law(mean, covariance, first, "first")
+    if not isinstance(second, LinearDenoiser):
+        raise ValueError(f"second must be a LinearDenoiser, got {second!r}")
+    _like(second.mean, "mean of second", first.mean, tuple(first.mean.shape))
+    (matrix, offset), (other, other_offset) = _affine(first, alpha_bar), _affine(second, alpha_bar)
+    apart = matrix - other
+    squared = _mean_square(apart, offset - other_offset, mean, covariance, alpha_bar)
+    return (squared + (1 - alpha_bar) * (apart**2).sum((-2, -1))) / mean.shape[-1]
 
 
 @torch.no_grad()
@@ -277,6 +357,31 @@ def _single(denoiser: Any, n: Any, betas: Any) -> tuple[int, NoiseSchedule]:
     if schedule.alphas_bar[0] == 1:
         raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
     return n, schedule
+
+
+def _affine(denoiser: LinearDenoiser, alpha_bar: float) -> tuple[Tensor, Tensor]:
+    """W (..., d, d) and b (..., d) of the denoiser's answer W x_t + b, from its answers at the axes and at 0."""
+    *replicas, dim = denoiser.mean.shape
+    corners = torch.eye(dim + 1, dim, dtype=denoiser.mean.dtype, device=denoiser.mean.device)
+    answers = denoiser.noise(corners.expand(*replicas, dim + 1, dim), alpha_bar)
+    offset = answers[..., -1, :]
+    return (answers[..., :-1, :] - offset[..., None, :]).mT, offset
+
+
+def _mean_square(matrix: Tensor, offset: Tensor, mean: Tensor, covariance: Tensor, alpha_bar: float) -> Tensor:
+    """Mean of |W√ᾱ x + b|² over data x."""
+    centre = math.sqrt(alpha_bar) * (matrix @ mean[..., None])[..., 0] + offset
+    return (centre**2).sum(-1) + alpha_bar * (matrix @ covariance * matrix).sum((-2, -1))
+
+
+def _law(mean: Any, covariance: Any, denoiser: Any, name: str = "denoiser") -> tuple[Tensor, Tensor]:
+    """Mean and covariance of data like the denoiser's, for all replicas or for each."""
+    if not isinstance(denoiser, LinearDenoiser):
+        raise ValueError(f"{name} must be a LinearDenoiser, got {denoiser!r}")
+    shape = tuple(denoiser.mean.shape)
+    mean = _like(mean, "mean", denoiser.mean, shape if getattr(mean, "ndim", 1) > 1 else shape[-1:])
+    wanted = (*shape, shape[-1]) if getattr(covariance, "ndim", 2) > 2 else (shape[-1], shape[-1])
+    return mean, _tensors.symmetric(_like(covariance, "covariance", denoiser.mean, wanted), "covariance")
 
 
 def _unmixed(lower: Tensor, vectors: Tensor) -> Tensor:

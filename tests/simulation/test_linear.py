@@ -8,7 +8,15 @@ import pytest
 import torch
 
 from diffmem_lib.schedules import linear_schedule
-from diffmem_lib.simulation import LinearDenoiser, fit_linear, gaussian_divergences, sample_ddpm, sample_flow
+from diffmem_lib.simulation import (
+    LinearDenoiser,
+    denoising_loss,
+    disagreement,
+    fit_linear,
+    gaussian_divergences,
+    sample_ddpm,
+    sample_flow,
+)
 
 
 def gen(seed=0):
@@ -268,3 +276,74 @@ def test_same_seed_same_samples_and_dtype(training):
 def test_refuses(call):
     with pytest.raises(ValueError, match="must"):
         call()
+
+
+# --------------------------------------------------------------------------------------------- losses
+
+
+@pytest.mark.parametrize("alpha_bar", [0.05, 0.6, 0.98])
+def test_denoising_loss_on_the_training_set_is_the_loss_of_its_points(training, alpha_bar):
+    fitted = fit_linear(training, 0.2)
+    expected = float(loss(fitted, training, alpha_bar)) / 3
+    found = denoising_loss(fitted, alpha_bar, fitted.mean, fitted.covariance)
+    assert found == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("ridge", [0.0, 0.4])
+def test_loss_and_disagreement_against_draws(training, ridge):
+    """Within five standard errors of 400000 fresh noised points, for means and covariances that all differ."""
+    alpha_bar, mean = 0.8, torch.tensor([0.5, -1.0, 2.0], dtype=torch.float64)
+    factor = torch.tensor([[1.0, 0.0, 0.0], [0.7, 0.5, 0.0], [-0.2, 0.1, 0.9]], dtype=torch.float64)
+    first, second = fit_linear(training[:20], ridge), fit_linear(training[20:] * 1.3, 2 * ridge)
+    clean = mean + torch.randn(400_000, 3, generator=gen(3), dtype=torch.float64) @ factor.T
+    noise = torch.randn(clean.shape, generator=gen(4), dtype=torch.float64)
+    x_t = math.sqrt(alpha_bar) * clean + math.sqrt(1 - alpha_bar) * noise
+    errors = ((first.noise(x_t, alpha_bar) - noise) ** 2).mean(1)
+    apart = ((first.noise(x_t, alpha_bar) - second.noise(x_t, alpha_bar)) ** 2).mean(1)
+    law = mean, factor @ factor.T
+    for drawn, exact in (
+        (errors, denoising_loss(first, alpha_bar, *law)),
+        (apart, disagreement(first, second, alpha_bar, *law)),
+    ):
+        assert abs(drawn.mean() - exact) < 5 * drawn.std() / math.sqrt(len(drawn))
+
+
+def test_losses_of_replicas_are_those_of_each(training):
+    batch = torch.stack([training, 2 * training + 1])
+    fitted, other = fit_linear(batch, 0.1), fit_linear(batch.flip(0)[:, :30], 0.1)
+    law = torch.ones(3, dtype=torch.float64), torch.diag(torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64))
+    own = denoising_loss(fitted, 0.7, fitted.mean, fitted.covariance)
+    fresh, apart = denoising_loss(fitted, 0.7, *law), disagreement(fitted, other, 0.7, *law)
+    assert own.shape == fresh.shape == apart.shape == (2,)
+    for index in range(2):
+        single, another = (LinearDenoiser(d.mean[index], d.covariance[index], 0.1) for d in (fitted, other))
+        alone = float(denoising_loss(single, 0.7, single.mean, single.covariance))
+        assert own[index] == pytest.approx(alone, rel=1e-12)
+        assert fresh[index] == pytest.approx(float(denoising_loss(single, 0.7, *law)), rel=1e-12)
+        assert apart[index] == pytest.approx(float(disagreement(single, another, 0.7, *law)), rel=1e-12)
+
+
+def test_a_denoiser_agrees_with_itself_and_one_that_knows_the_law_is_best(training):
+    fitted = fit_linear(training)
+    law = fitted.mean, fitted.covariance
+    assert disagreement(fitted, fitted, 0.5, *law) == 0
+    best = denoising_loss(fitted, 0.5, *law)
+    eigenvalues = torch.linalg.eigvalsh(fitted.covariance)
+    assert best == pytest.approx(float((eigenvalues / (eigenvalues + 1)).mean()), rel=1e-12)  # σ² = 1
+    for ridge in (0.1, 1.0):
+        assert denoising_loss(fit_linear(training, ridge), 0.5, *law) > best
+
+
+def test_losses_refuse_a_law_that_does_not_fit(training):
+    fitted, eye = fit_linear(training), torch.eye(3, dtype=torch.float64)
+    for mean, covariance in (
+        (torch.zeros(2, dtype=torch.float64), eye),
+        (torch.zeros(3), eye),
+        (torch.zeros(1, 3, dtype=torch.float64), eye),
+        (fitted.mean, eye[None]),
+        (fitted.mean, eye + torch.triu(torch.ones_like(eye))),
+    ):
+        with pytest.raises(ValueError, match=r"mean|covariance"):
+            denoising_loss(fitted, 0.5, mean, covariance)
+    with pytest.raises(ValueError, match="second"):
+        disagreement(fitted, fit_linear(training[:, :2]), 0.5, fitted.mean, eye)
