@@ -10,7 +10,7 @@ import torch
 from conftest import ROOT
 
 from diffmem_lib import data, memorization, schedules, simulation
-from diffmem_lib.theory import coverage, divergences, hermite, kde, linear, posterior, regimes, sgd_dynamics
+from diffmem_lib.theory import coverage, divergences, hermite, kde, linear, neighbours, posterior, regimes, sgd_dynamics
 
 POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [3.0, 1.0]], dtype=torch.float64)
 QUERIES = POINTS[:2] + 0.1
@@ -439,6 +439,22 @@ CASES = {
     sgd_dynamics.critical_step: (
         {"order": 4, "rate": 1.0, "variance": 1.0, "dim": 10},
         {"order": COUNT, "rate": POSITIVE, "variance": POSITIVE, "dim": COUNT},
+    ),
+    neighbours.ratio_cdf: (
+        {"ratio": 0.5, "dimension": 3.0},
+        {"ratio": [math.nan, math.inf, None, "x", 1j, -0.1, 1.1], "dimension": [*NUMBER[:5], 1j, 0.0, -1.0]},
+    ),
+    neighbours.critical_ratio: (
+        {"level": 0.01, "dimension": 3.0},
+        {"level": [math.nan, math.inf, None, "x", 1j, 0.0, 1.1], "dimension": [*NUMBER[:5], 1j, 0.0, -1.0]},
+    ),
+    neighbours.effective_dimension: (
+        {"eigenvalues": EIGENVALUES, "n": 10},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
+    neighbours.exact_dimension: (
+        {"n": 10, "dim": 3, "square": 2.0},
+        {"n": [*LARGE, 1], "dim": COUNT, "square": [*NUMBER[:3], "x", 1j, -1.0]},
     ),
     sgd_dynamics.cross_covariance: (
         {"covariance_snr": 1.0, "cumulant_snr": 1.0, "correlation": 0.5},
