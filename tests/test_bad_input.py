@@ -69,7 +69,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
 RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
-RESULTS += ["FailedTask", "SweepError", "SweepTable"]
+RESULTS += ["FailedTask", "Rates", "SparsityBin", "SweepError", "SweepTable"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -215,7 +215,19 @@ CASES = {
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
     memorization.audit: (
-        {"samples": QUERIES, "training": POINTS, "held_out": QUERIES, "labels": [0, 0, 1, 1], "k": 2, "threshold": 0.3},
+        {
+            "samples": QUERIES,
+            "training": POINTS,
+            "held_out": QUERIES,
+            "labels": [0, 0, 1, 1],
+            "k": 2,
+            "threshold": 0.3,
+            "distance": "squared",
+            "fdr": 0.1,
+            "survey": True,
+            "sample_labels": [0, 1],
+            "held_out_labels": [0, 1],
+        },
         {
             "samples": tensors(QUERIES),
             "training": tensors(POINTS),
@@ -223,7 +235,33 @@ CASES = {
             "labels": [[0], [0, 0, 1, 1, 1]],
             "k": [*COUNT, 4],
             "threshold": OPEN_UNIT,
+            "distance": WORD,
+            "fdr": OPEN_UNIT,
+            "sample_labels": [[0], [0, 1, 1], None, ["0", "1"]],
+            "held_out_labels": [[0], [0, 1, 1], None, ["0", "1"]],
         },
+    ),
+    memorization.conformal_p_values: (
+        {"ratio": POINTS[0], "held_out": POINTS[:, 0]},
+        {"ratio": tensors(POINTS[0]), "held_out": tensors(POINTS[:, 0])},
+    ),
+    memorization.benjamini_hochberg: (
+        {"p_value": SIGMAS / 3, "fdr": 0.1},
+        {"p_value": [*tensors(SIGMAS / 3), SIGMAS, -SIGMAS], "fdr": OPEN_UNIT},
+    ),
+    memorization.difference_interval: (
+        {"count": 1, "total": 3, "base_count": 1, "base_total": 4, "confidence": 0.9},
+        {
+            "count": [-1, 4, 1.5, None, "x"],
+            "total": COUNT,
+            "base_count": [-1, 5, 1.5, None, "x"],
+            "base_total": COUNT,
+            "confidence": OPEN_UNIT,
+        },
+    ),
+    memorization.fewest_discoveries: (
+        {"m": 3, "held_out": 4, "fdr": 0.1},
+        {"m": COUNT, "held_out": [-1, 1.5, None, "x"], "fdr": OPEN_UNIT},
     ),
     memorization.survey: (
         {"training": POINTS, "labels": [0, 0, 1, 1], "k": 2},
