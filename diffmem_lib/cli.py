@@ -46,14 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(" ".join(str(error).split()))
     except OSError as error:
         return _refuse(f"{error.filename or options.out or 'standard output'}: {error.strerror or error}")
-    except MemoryError:
-        return _refuse("not enough memory for these points")
+    except MemoryError as error:
+        return _refuse(_no_memory(options, str(error)))
     except KeyboardInterrupt:
         print("diffmem: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if "allocate memory" in str(error):  # torch has no class of its own for this
+            return _refuse(_no_memory(options, str(error)))
         traceback.print_exc()
         return CRASHED
+
+
+def _no_memory(options: argparse.Namespace, reason: str) -> str:
+    """How much was asked for, as far as is known, and what to do about it."""
+    files = [file for file in (options.training, options.samples, options.held_out) if file is not None]
+    sizes = [f"{file} holds {os.path.getsize(file) / 2**30:.2g} GB" for file in files if os.path.isfile(file)]
+    detail = "; ".join(filter(None, [" ".join(reason.split()), ", ".join(sizes)]))
+    advice = "floating-point .npy files are mapped, not read, and need least; so do embeddings of fewer numbers"
+    return f"not enough memory{f' ({detail})' if detail else ''}: {advice}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -93,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
         "--distance",
         choices=("euclidean", "squared"),
         help="what R is a ratio of: euclidean distances, as in most papers (default), or squared ones, as in LocalMemo",
+    )
+    audit.add_argument(
+        "--standardize",
+        action="store_true",
+        help="divide each column by its standard deviation in the training data: for tables whose columns have units",
     )
     audit.add_argument(
         "--fdr", type=float, metavar="Q", help="false discovery rate of what counts as copied (default 0.05)"
@@ -150,16 +166,15 @@ def _audit(options: argparse.Namespace) -> int:
     sources = _load(options)
     labels = _labels(options, sources)
     _check(options, sources, labels)
-    training = sources.training.points
+    arrays = _arrays(sources)
     with _Bar() as bar, _names_of_files(options):
         if sources.samples is None:
-            report = survey(training, labels["labels"], options.k, progress=bar)
+            report = survey(arrays["training"], labels["labels"], options.k, progress=bar)
         else:
-            held_out = None if sources.held_out is None else sources.held_out.points
             given = {name: getattr(options, name) for name in ("threshold", "distance", "fdr")}
             given = {name: value for name, value in given.items() if value is not None}
             given |= {"k": options.k, "survey": not options.no_survey, "progress": bar}
-            report = audit(sources.samples.points, training, held_out, **labels, **given)
+            report = audit(**arrays, **labels, **given)
     written = [] if options.out is None else write_reports(report, sources, options.out, redact=options.redact)
     _say(as_text(report, sources, redact=options.redact) + "".join(f"written: {file}\n" for file in written))
     if options.fail_above is None:
@@ -167,6 +182,18 @@ def _audit(options: argparse.Namespace) -> int:
     for doubt in doubts(report, sources, redact=options.redact):
         print(f"diffmem: warning: {doubt}", file=sys.stderr)
     return _judge(options, report)
+
+
+def _arrays(sources) -> dict:
+    """What is compared, by the name of the audit's argument."""
+    from .memorization.inputs import standardized
+
+    training = sources.training.points
+    parts = {"training": sources.training, "samples": sources.samples, "held_out": sources.held_out}
+    arrays = {name: None if part is None else part.points for name, part in parts.items()}
+    if not sources.standardized:
+        return arrays
+    return {name: None if array is None else standardized(array, training) for name, array in arrays.items()}
 
 
 def _judge(options: argparse.Namespace, report) -> int:
@@ -216,7 +243,7 @@ def _load(options: argparse.Namespace):
     images = all(shape is not None for shape in shapes)  # flat points are in whatever order the others are
     if images and len({part.planes for part in parts if part is not None}) > 1:  # torch's order, and everyone else's
         parts = [None if part is None else part.interleaved() for part in parts]
-    return Sources(*parts)
+    return Sources(*parts, standardized=options.standardize)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -260,6 +287,11 @@ def _check(options: argparse.Namespace, sources, labels: dict) -> None:
             )
         if len({part.image_shape, sources.training.image_shape} - {None}) > 1:
             raise InputError(f"{part.source}: images{_size(part)}, but{_size(sources.training)} in {options.training}")
+        if part.image_shape is None and min(len(part.axes), len(sources.training.axes)) > 1:
+            shapes = ["×".join(map(str, one.axes)) for one in (part, sources.training)]
+            if shapes[0] != shapes[1]:
+                found = f"points of shape {shapes[0]}, but {shapes[1]} in {options.training}"
+                raise InputError(f"{part.source}: {found}: bring both into one order of axes, or flatten both")
     if options.out is not None:
         there = next(path for path in (options.out, *options.out.absolute().parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):

@@ -373,6 +373,53 @@ def test_flat_points_keep_the_order_of_the_images_beside_them(folder, capsys):
         assert "number by number" in err
 
 
+def test_shapes_are_compared_in_full(folder, capsys):
+    """Equal points whose axes come in another order are no copies number by number, and look like none."""
+    latent = RNG.random((30, 4, 8, 8)).astype(np.float32)
+    np.save("first.npy", latent)
+    np.save("last.npy", np.moveaxis(latent, 1, 3))
+    np.save("rows.npy", latent.reshape(30, -1))
+    status, _, err = run(capsys, "--samples", "first.npy", "--training", "last.npy")
+    assert status == 2
+    assert "first.npy: points of shape 4×8×8, but 8×8×4 in last.npy" in err
+    assert "memorized 100.0 %" in run(capsys, "--samples", "first.npy", "--training", "first.npy")[1]
+    out = run(capsys, "--samples", "rows.npy", "--training", "first.npy")[1]
+    assert "memorized 100.0 %" in out
+    assert "number by number" in " ".join(out.split())
+
+
+def test_a_table_with_units(folder, capsys):
+    """One column in the thousands hides copies in the others until each has its own unit."""
+    table = RNG.standard_normal((60, 4)).astype(np.float32) * np.float32([1000, 1, 1, 1])
+    samples = table[:10] + np.float32([0, 2, 2, 2])
+    np.save("table.npy", table)
+    np.save("moved.npy", samples)
+    files = ["--samples", "moved.npy", "--training", "table.npy", "--out", "report"]
+    out = run(capsys, *files)[1]
+    assert "carries over 99 %" in " ".join(out.split())
+    assert "memorized 100.0 %" not in run(capsys, *files, "--standardize")[1]
+    document = json.loads(Path("report/report.json").read_text())
+    assert document["standardized"]
+    assert not [doubt for doubt in document["doubts"] if "carries" in doubt]
+
+
+def test_too_large_for_memory(folder, capsys, monkeypatch):
+    """How much was asked for, how large the files are, and what to do."""
+    said = "Unable to allocate 3.6 TiB for an array with shape (1000000, 1000000)"
+    for error in (MemoryError(said), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")):
+
+        def broken(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "_check", broken)
+        status, _, err = run(capsys, "--samples", "samples.npy", "--training", "training.npy")
+        assert status == 2
+        assert str(error) in err
+        assert re.search(r"training\.npy holds [\d.e-]+ GB", err)
+        assert "mapped, not read" in err
+        assert err.count("\n") == 1
+
+
 def test_doubts_come_first(folder, capsys):
     """Other units, near-copies of training points that are there twice, parts of a folder that were not read."""
     twice = np.concatenate([TRAINING, TRAINING + 0.001 * RNG.standard_normal(TRAINING.shape)]).astype(np.float32)

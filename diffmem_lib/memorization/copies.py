@@ -268,13 +268,13 @@ def audit(
 
     compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
-    nearest, squared = distances.nearest(samples, training, 2, skip=skip, progress=done)
+    nearest, squared = _two_nearest(samples, training, skip, done)
     memorized = neighbour_ratio(squared / dim, convention) < threshold
     beside = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(squared[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
-        other = distances.nearest(held_out, training, 2, skip=skip, progress=done)
+        other = _two_nearest(held_out, training, skip, done)
         ratios = [neighbour_ratio(part / dim, "squared") for part in (squared, other[1])]
         beside = _baseline(memorized, other[0], other[1] / dim, threshold, convention)
         beside["p_value"], largest = _p_values(*ratios, classes)
@@ -306,6 +306,21 @@ def audit(
         **beside,
     )
     return report if labels is None else replace(report, labels=_by_label(labels, report))
+
+
+def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress) -> tuple[Tensor, Tensor]:
+    """The nearest training points (m, 2) and their squared distances (m, 2).
+
+    Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
+    the same float32 numbers as its nearest point is equal to it.
+    """
+    nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
+    if queries.dtype.itemsize != training.dtype.itemsize:
+        for rows in distances.slices(len(nearest), max(1, 2**18 // training.shape[1])):
+            ours = distances.take(queries, rows, torch.float32)
+            same = (ours == distances.take(training, nearest[rows, 0], torch.float32)).all(1)
+            squared[rows, 0] = squared[rows, 0].masked_fill(same, 0.0)
+    return nearest, squared
 
 
 def _baseline(memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str) -> dict:

@@ -33,16 +33,21 @@ PAIRS = 48
 LISTED = 20
 THUMBNAIL = 192  # pixels a side: shown are half as many, on dense screens all
 BINS = 10
+SEEN = 1000  # points that decide whether two sets are scaled alike
 CURVE = tuple(round(0.02 * j, 2) for j in range(1, 50))  # thresholds of the Euclidean ratio
 
 
 @dataclass(frozen=True)
 class Sources:
-    """What was audited, to name it and to show its images; without samples, a training set alone."""
+    """What was audited, to name it and to show its images; without samples, a training set alone.
+
+    With ``standardized``, each column was divided by its standard deviation in the training data before the distances.
+    """
 
     training: Loaded
     samples: Loaded | None = None
     held_out: Loaded | None = None
+    standardized: bool = False
 
 
 def as_text(report: TrainingSurvey, sources: Sources, *, redact: bool = False) -> str:
@@ -69,7 +74,7 @@ def as_text(report: TrainingSurvey, sources: Sources, *, redact: bool = False) -
     for doubt in doubts(report, sources, redact=redact):
         lines += textwrap.wrap(doubt, 80, initial_indent="doubt     ", subsequent_indent=" " * 10)
     lines += rest
-    for note in _notes(report, redact=redact):
+    for note in _notes(report, sources, redact=redact):
         lines += ["", *textwrap.wrap(note, 80)]
     return "\n".join(lines) + "\n"
 
@@ -82,18 +87,25 @@ def doubts(report: TrainingSurvey, sources: Sources, *, redact: bool = False) ->
     for name, part in given.items():
         if part.unread:
             found.append(f"Not read in {name if redact else part.source}: {part.unread}.")
-        if part is not sources.training and _differ(part, sources.training):
+        if part is not sources.training and _differ(ours := _some(part), theirs := _some(sources.training)):
+            ends = [end for values in (ours, theirs) for end in (*_middle(values), values.min(), values.max())]
             scales = (
-                f" Of the first {name} nine tenths lie between"
-                " {:.4g} and {:.4g}, of the first training points between {:.4g} and {:.4g}.".format(
-                    *_middle(part), *_middle(sources.training)
-                )
+                " Of the {} nine tenths lie between {:.4g} and {:.4g}, all between {:.4g} and {:.4g}; of the training"
+                " points, between {:.4g} and {:.4g}, all between {:.4g} and {:.4g}.".format(name, *ends)
             )
             found.append(f"Are {name} and training points scaled alike?" + ("" if redact else scales))
-    if len({part.image_shape for part in given.values()}) > 1 and sources.training.points.shape[1] > 1:
+    weight = np.var(_some(sources.training), axis=0, dtype=np.float64)
+    if len(weight) > 1 and weight.max() > 0.99 * weight.sum() and not sources.standardized:
         found.append(
-            "Some points are images and some are rows of numbers; they are compared number by number, in the order in"
-            " which both are given."
+            f"Column {int(weight.argmax())} (of 0 to {len(weight) - 1}) carries over 99 % of the squared distances, and"
+            " the others hardly count. Are the columns in units that compare? --standardize divides each by its"
+            " standard deviation in the training data."
+        )
+    flat = {part.image_shape is None and len(part.axes) < 2 for part in given.values()}
+    if len(flat) > 1 and sources.training.points.shape[1] > 1:
+        found.append(
+            "Some points have several axes, as images have, and some are rows of numbers; they are compared number by"
+            " number, in the order in which both are given."
         )
     if isinstance(report, AuditReport):
         share = report.threshold**2  # of the sparsity; without the square, one novel digit in twenty is nearer
@@ -253,7 +265,8 @@ def as_json(report: TrainingSurvey, sources: Sources, *, redact: bool = False) -
         "redacted": redact,
         "distance": "squared Euclidean, divided by the number of dimensions",
         "doubts": doubts(report, sources, redact=redact),
-        "notes": _notes(report, redact=redact),
+        "notes": _notes(report, sources, redact=redact),
+        "standardized": sources.standardized,
         "dim": report.dim,
         "points": {"training": len(report.duplicate_of)},
         "duplicates_in_training": report.duplicates,
@@ -387,7 +400,7 @@ def as_html(report: TrainingSurvey, sources: Sources, *, redact: bool = False) -
     body += [
         *([] if redact else [_labels(report), _most_at_risk(report, sources), _duplicates(report, sources)]),
         "<h2>How to read this</h2>",
-        *(f"<p>{html.escape(note)}</p>" for note in _notes(report, redact=redact)),
+        *(f"<p>{html.escape(note)}</p>" for note in _notes(report, sources, redact=redact)),
     ]
     page = PAGE.replace("TITLE", title)
     return page.replace("BODY", "\n".join(part for part in (f"<h1>{title}</h1>", *body) if part))
@@ -408,7 +421,7 @@ def write_reports(report: TrainingSurvey, sources: Sources, folder: Path, *, red
     return [folder / name for name in texts]
 
 
-def _notes(report: TrainingSurvey, *, redact: bool = False) -> list[str]:
+def _notes(report: TrainingSurvey, sources: Sources, *, redact: bool = False) -> list[str]:
     """What the numbers mean and what they do not."""
     coverage = report.coverage
     notes = []
@@ -427,6 +440,8 @@ def _notes(report: TrainingSurvey, *, redact: bool = False) -> list[str]:
                 " sample's)/(1 + held-out points) and the procedure of Benjamini and Hochberg. Nearer than a fresh"
                 " draw may also mean sharper, or another mix of classes; a blurred or noisy copy may be missed."
             )
+    if sources.standardized:
+        notes.append("Each column was divided by its standard deviation in the training data before the distances.")
     if not redact and not report.sparsity.isnan().all():
         notes.append(
             "Sparsity is the mean squared Euclidean distance per dimension of a training point to its"
@@ -470,15 +485,27 @@ def _range(part: Loaded) -> tuple[float, float]:
     return float(head.min()), float(head.max())
 
 
-def _middle(part: Loaded) -> tuple[float, float]:
-    """Where nine tenths of the numbers of the first points lie."""
-    low, high = np.quantile(part.points[:1000], [0.05, 0.95])
+def _some(part: Loaded) -> np.ndarray:
+    """Points from the first to the last, evenly, as data may be sorted."""
+    return part.points[np.linspace(0, len(part.points) - 1, min(len(part.points), SEEN)).astype(int)]
+
+
+def _middle(values: np.ndarray) -> tuple[float, float]:
+    """Where nine tenths of the numbers lie."""
+    low, high = np.quantile(values, [0.05, 0.95])
     return float(low), float(high)
 
 
-def _differ(one: Loaded, other: Loaded) -> bool:
+def _spread(values: np.ndarray) -> tuple[float, float]:
+    """Two standard deviations about the mean: of numbers that are nearly all the same, no quantile speaks."""
+    mean, deviation = float(values.mean(dtype=np.float64)), float(values.std(dtype=np.float64))
+    return mean - deviation, mean + deviation
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
     """Whether the middle of one is half as wide again as that of the other, or shifted by a quarter of the width."""
-    (low, high), (other_low, other_high) = _middle(one), _middle(other)
+    silent = any(low == high for low, high in (_middle(one), _middle(other)))
+    (low, high), (other_low, other_high) = ((_spread if silent else _middle)(values) for values in (one, other))
     width, other_width = max(high - low, 1e-300), max(other_high - other_low, 1e-300)
     shift = abs(high + low - other_high - other_low) / 2
     return max(width / other_width, other_width / width) > 1.5 or shift > 0.25 * max(width, other_width)

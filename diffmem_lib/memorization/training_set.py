@@ -144,15 +144,24 @@ def checked(training: Any, k: Any, labels: Any, *, survey: bool = True) -> tuple
 def points(value: Any, name: str, beside: Points | None = None) -> Points:
     """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers.
 
-    ``beside`` are the points that it is compared with, of the same width and on the same device.
+    ``beside`` are the points that it is compared with, of the same width and on the same device. Another byte order is
+    turned into this machine's.
     """
     dim = None if beside is None else beside.shape[1]
     device = None if beside is None else device_of(beside)
     shape = (name[0], "d" if dim is None else dim)
+    if hasattr(value, "iloc"):  # a DataFrame or Series, without importing pandas
+        raise ValueError(f"{name} must be a tensor or an array, got {_checks.shown(value)}: give its .to_numpy()")
     if not isinstance(value, np.ndarray):
         return _tensors.floating(value, name, shape=shape, device=device)
     if device is not None and device.type != "cpu":
         raise ValueError(f"{name} must be on the device {device}, got an array")
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(f"{name} must hold no masked numbers, got {np.ma.count_masked(value)} of them")
+        value = value.data
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
     if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
         raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")
     if value.ndim != 2 or value.size == 0 or (dim is not None and value.shape[1] != dim):
@@ -172,7 +181,7 @@ def device_of(value: Points) -> torch.device:
 def array_of_labels(labels: Any, n: int, name: str = "labels") -> np.ndarray:
     """``labels`` as an array, one for each of n points, all of one kind."""
     if isinstance(labels, Tensor):
-        array = labels.detach().cpu().numpy()
+        array = np.asarray(labels.tolist())  # NumPy knows no bfloat16
     else:
         array = np.asarray(labels)
         if array.dtype.kind in "US" and not isinstance(labels, np.ndarray):  # [1, "1"] would become two equal texts
@@ -182,10 +191,18 @@ def array_of_labels(labels: Any, n: int, name: str = "labels") -> np.ndarray:
     if array.dtype.kind == "f" and not np.isfinite(array).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity among them")
     if array.dtype.kind == "O":
-        kinds = {type(label).__name__ if label == label else "NaN" for label in array}
+        kinds = {"NaN" if _is_missing(label) else type(label).__name__ for label in array}
         if len(kinds) > 1 or kinds & {"NoneType", "NaN"}:
             raise ValueError(f"{name} must be of one kind and none missing, got {', '.join(sorted(kinds))}")
     return array
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is NaN, NaT or pandas's NA, whose comparison has no truth."""
+    try:
+        return bool(label != label)
+    except TypeError:
+        return True
 
 
 def groups(labels: np.ndarray, device: torch.device) -> dict[Hashable, Tensor]:

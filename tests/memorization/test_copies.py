@@ -264,3 +264,49 @@ def test_bad_options():
     ):
         with pytest.raises(ValueError, match="labels"):
             audit(samples, training, labels=labels)
+
+
+def test_pixels_divided_in_two_widths_are_equal():
+    """A byte over 255 has other digits in float32 than in float64; a copy is a copy all the same."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 12)).astype(np.uint8)
+    wide, narrow = pixels / 255.0, pixels.astype(np.float32) / 255
+    for samples, training in ((narrow[:5], wide), (wide[:5], narrow)):
+        report = audit(samples, training, held_out=samples[:2], k=3)
+        assert (report.distance[:, 0] == 0).all()
+        assert report.dominance.tolist() == [math.inf] * 5
+        assert report.held_out_in_training == 2
+        near = audit(samples + samples.dtype.type(1e-5), training, k=3)
+        assert (near.distance[:, 0] > 0).all()
+
+
+def test_arrays_of_other_kinds():
+    good = points(40, 3, 0).numpy()
+    masked = np.ma.masked_array(good, mask=np.zeros_like(good, dtype=bool))
+    expected = audit(good, good, k=3).distance
+    assert torch.equal(audit(masked, masked, k=3).distance, expected)
+    assert torch.equal(audit(good.astype(">f4"), good.astype(">f4"), k=3).distance, expected)
+    masked[3, 1] = np.ma.masked
+    with pytest.raises(ValueError, match="samples must hold no masked numbers, got 1"):
+        audit(masked, good)
+    with pytest.raises(ValueError, match="samples must be a float32"):
+        audit(torch.from_numpy(good).bfloat16(), good)
+
+
+def test_pandas():
+    pandas = pytest.importorskip("pandas")
+    good = points(40, 3, 0).numpy()
+    with pytest.raises(ValueError, match=r"samples must be .*DataFrame: give its \.to_numpy\(\)"):
+        audit(pandas.DataFrame(good), good)
+    with pytest.raises(ValueError, match=r"samples must be .*Series"):
+        audit(pandas.Series(good[:, 0]), good)
+    names = pandas.Series(["a", "b"] * 20)
+    assert audit(good, good, labels=names, k=3).labels.keys() == {"a", "b"}
+    names[3] = pandas.NA
+    with pytest.raises(ValueError, match="none missing"):
+        audit(good, good, labels=names, k=3)
+
+
+def test_labels_that_numpy_does_not_know():
+    good = points(40, 3, 0)
+    assert audit(good, good, labels=(torch.arange(40) % 2).bfloat16(), k=3).labels.keys() == {0.0, 1.0}

@@ -184,6 +184,7 @@ def test_a_redacted_report_depends_on_nothing_of_single_points(with_held_out, fo
     renamed = {
         name: dataclasses.replace(part, points=part.points.copy(), source="x", files=tuple("x" * len(part.points)))
         for name, part in vars(sources).items()
+        if isinstance(part, inputs.Loaded)
     }
     for part in renamed.values():
         part.points[:, 3] = part.points[:, 3][::-1]
@@ -212,8 +213,7 @@ def test_a_report_says_that_it_is_no_proof_of_privacy(with_held_out):
 
 def test_a_report_without_survey(with_held_out):
     _, sources = with_held_out
-    parts = vars(sources).values()
-    training, samples, held_out = (part.points for part in parts)
+    training, samples, held_out = (part.points for part in (sources.training, sources.samples, sources.held_out))
     found = audit(samples, training, held_out, labels=["Ann", "Bob"] * 20, survey=False)
     page, text = report.as_html(found, sources), report.as_text(found, sources)
     document = json.loads(report.as_json(found, sources))
@@ -244,3 +244,44 @@ def test_other_scales_are_pointed_out(audited, name):
     assert f"Are {name.replace('held_out', 'held-out points')} and training points scaled alike?" in " ".join(
         text.split()
     )
+
+
+SPARSE = np.where(np.arange(64) % 32 == 5, np.random.default_rng(3).random((300, 64)), 0.0)  # 97 % zeros
+
+
+def scale_doubts(samples, training):
+    sources = report.Sources(inputs.Loaded(training, "t", None), inputs.Loaded(samples, "s", None))
+    return "scaled alike?" in " ".join(report.as_text(audit(samples, training, k=3), sources).split())
+
+
+@pytest.mark.parametrize("other", [lambda x: 255 * x, lambda x: 2 * x - 1], ids=["255", "from -1 to 1"])
+def test_the_scale_of_images_that_are_nearly_empty(other):
+    assert scale_doubts(other(SPARSE[:50]), SPARSE)
+
+
+def test_samples_of_a_network_on_nearly_empty_images_are_scaled_alike():
+    """Its black is not quite black, which is no other scale."""
+    assert not scale_doubts(SPARSE[:50] + 0.01 * np.random.default_rng(4).standard_normal((50, 64)), SPARSE)
+
+
+def test_data_sorted_by_class_are_scaled_alike():
+    """The first thousand are all of one class."""
+    rng = np.random.default_rng(5)
+    training = np.concatenate([rng.random((1500, 4)), 5 + rng.random((1500, 4))])
+    assert not scale_doubts(training[rng.permutation(3000)[:400]] + 1e-3, training)
+    assert scale_doubts(2 * training, training)
+
+
+def test_one_column_that_carries_everything():
+    rng = np.random.default_rng(6)
+    training = rng.standard_normal((80, 3)) * np.array([1.0, 40.0, 1.0])
+    sources = report.Sources(inputs.Loaded(training, "t", None))
+    text = " ".join(report.as_text(survey(training), sources).split())
+    assert "Column 1 (of 0 to 2) carries over 99 %" in text
+    assert "--standardize" in text
+    mended = dataclasses.replace(sources, standardized=True)
+    text = " ".join(report.as_text(survey(training), mended).split())
+    assert "carries over" not in text
+    assert "divided by its standard deviation" in text
+    alike = report.Sources(inputs.Loaded(training / [1, 40, 1], "t", None))
+    assert "carries over" not in " ".join(report.as_text(survey(training), alike).split())
