@@ -268,15 +268,15 @@ def audit(
 
     compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
-    nearest, squared = _two_nearest(samples, training, skip, done)
-    memorized = neighbour_ratio(squared / dim, convention) < threshold
+    nearest, near = _two_nearest(samples, training, skip, done)
+    memorized = neighbour_ratio(near, convention) < threshold
     beside = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
-    beside |= {"p_value": torch.full_like(squared[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
+    beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
         other = _two_nearest(held_out, training, skip, done)
-        ratios = [neighbour_ratio(part / dim, "squared") for part in (squared, other[1])]
-        beside = _baseline(memorized, other[0], other[1] / dim, threshold, convention)
+        beside = _baseline(memorized, *other, threshold, convention)
+        ratios = (neighbour_ratio(distance, "squared") for distance in (near, other[1]))
         beside["p_value"], largest = _p_values(*ratios, classes)
         beside["copied"] = benjamini_hochberg(beside["p_value"], fdr)
         beside["fewest"] = fewest_discoveries(len(samples), largest, fdr)
@@ -290,7 +290,7 @@ def audit(
         fraction=int(memorized.sum()) / len(memorized),
         interval=binomial_interval(int(memorized.sum()), len(memorized)),
         nearest=nearest,
-        distance=squared / dim,
+        distance=near,
         assigned=assigned,
         memorized_count=memorized_count,
         rate=memorized_count / assigned.to(torch.float64),
@@ -309,7 +309,7 @@ def audit(
 
 
 def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress) -> tuple[Tensor, Tensor]:
-    """The nearest training points (m, 2) and their squared distances (m, 2).
+    """The nearest training points (m, 2) and their squared distances per dimension (m, 2).
 
     Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
     the same float32 numbers as its nearest point is equal to it.
@@ -320,7 +320,7 @@ def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress
             ours = distances.take(queries, rows, torch.float32)
             same = (ours == distances.take(training, nearest[rows, 0], torch.float32)).all(1)
             squared[rows, 0] = squared[rows, 0].masked_fill(same, 0.0)
-    return nearest, squared
+    return nearest, squared / training.shape[1]
 
 
 def _baseline(memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str) -> dict:

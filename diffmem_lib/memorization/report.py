@@ -33,7 +33,7 @@ PAIRS = 48
 LISTED = 20
 THUMBNAIL = 192  # pixels a side: shown are half as many, on dense screens all
 BINS = 10
-SEEN = 1000  # points that decide whether two sets are scaled alike
+SEEN = 1000  # points at most that decide whether two sets are scaled alike
 CURVE = tuple(round(0.02 * j, 2) for j in range(1, 50))  # thresholds of the Euclidean ratio
 
 
@@ -128,25 +128,29 @@ def _shares_as_text(report: AuditReport, *, redact: bool) -> list[str]:
         f"otherwise {_share(count / m, binomial_interval(count, m))}, by {_criterion(other, report.threshold)}",
     ]
     if report.held_out_fraction is None:
-        return [*lines, "held out  none given, so there is no baseline to compare with"]
-    total = len(report.held_out_distance)
-    lines += [
-        f"held out  {_share(report.held_out_fraction, report.held_out_interval)} (the baseline)",
-        f"otherwise {_share(base / total, binomial_interval(base, total))}, by {_criterion(other, report.threshold)}",
-        f"excess    {_share(report.excess, report.excess_interval)}, of memorized samples over held-out points",
-        f"copied    {_found(report)}",
-    ]
+        lines.append("held out  none given, so there is no baseline to compare with")
+    else:
+        total = len(report.held_out_distance)
+        others = _share(base / total, binomial_interval(base, total))
+        lines += [
+            f"held out  {_share(report.held_out_fraction, report.held_out_interval)} (the baseline)",
+            f"otherwise {others}, by {_criterion(other, report.threshold)}",
+            f"excess    {_share(report.excess, report.excess_interval)}, of memorized samples over held-out points",
+            f"copied    {_found(report)}",
+        ]
     if report.held_out_in_training:
         lines.append(f"          {report.held_out_in_training} held-out points are equal to training points")
-    if not redact:
-        ours, theirs = report.rates([report.threshold])
-        lines += [
-            f"rate      {_percent(ours.pooled[0])} of the samples, {_percent(ours.per_point[0])} as the mean over the"
-            f" {ours.visited} training points nearest to one",
-            f"dominance mean log(D2/D1) {ours.dominance:.3g}, {ours.exact} exact copies apart;"
-            f" of held-out points {theirs.dominance:.3g}",
-        ]
-    return lines
+    return lines if redact else [*lines, *_rates_as_text(report)]
+
+
+def _rates_as_text(report: AuditReport) -> list[str]:
+    ours, theirs = report.rates([report.threshold])
+    beside = "" if theirs is None else f"; of held-out points {_three(theirs.dominance)}"
+    return [
+        f"rate      {_percent(ours.pooled[0])} of the samples, {_percent(ours.per_point[0])} as the mean over the"
+        f" {ours.visited} training points nearest to one",
+        f"dominance mean log(D2/D1) {_three(ours.dominance)}, {ours.exact} exact copies apart{beside}",
+    ]
 
 
 def _criterion(convention: str, threshold: float) -> str:
@@ -487,7 +491,8 @@ def _range(part: Loaded) -> tuple[float, float]:
 
 def _some(part: Loaded) -> np.ndarray:
     """Points from the first to the last, evenly, as data may be sorted."""
-    return part.points[np.linspace(0, len(part.points) - 1, min(len(part.points), SEEN)).astype(int)]
+    count = min(len(part.points), SEEN, max(100, 2**22 // part.points.shape[1]))
+    return part.points[np.linspace(0, len(part.points) - 1, count).astype(int)]
 
 
 def _middle(values: np.ndarray) -> tuple[float, float]:
@@ -526,6 +531,10 @@ def _finite(value: Any) -> Any:
 
 def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.1f} %".replace("-", "−")
+
+
+def _three(value: float) -> str:
+    return "–" if math.isnan(value) else f"{value:.3g}"
 
 
 def _four(value: torch.Tensor | float) -> str:

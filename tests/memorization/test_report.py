@@ -115,6 +115,7 @@ def test_what_held_out_points_say(with_held_out):
     assert (document["fdr"], document["copied_count"]) == (0.05, int(found.copied.sum()))
     text = report.as_text(found, sources)
     assert f"excess    {100 * found.excess:.1f} %" in text
+    assert f"otherwise {100 * found.counts(1 / 3, 'squared')[0] / 20:.1f} %" in text
     assert f"copied    {int(found.copied.sum())} samples, at a false discovery rate of 0.05" in text
 
 
@@ -138,7 +139,12 @@ def test_one_exact_copy_makes_no_mean_infinite(with_held_out):
     assert (rates["exact"], rates["dominance"]) == (5, pytest.approx(float(finite.mean())))
     assert rates["pooled"][rates["thresholds"].index(1 / 3)] == found.fraction
     assert rates["per_point"][rates["thresholds"].index(1 / 3)] == pytest.approx(found.point_rate)
-    assert not re.search(r"\b(inf|nan)\b", report.as_text(found, sources))
+    text = report.as_text(found, sources)
+    assert not re.search(r"\b(inf|nan)\b", text)
+    assert f"dominance mean log(D2/D1) {float(finite.mean()):.3g}, 5 exact copies apart" in text
+    only = audit(sources.training.points[:5], sources.training.points)
+    parts = report.Sources(sources.training, inputs.Loaded(sources.training.points[:5], "s", None))
+    assert "dominance mean log(D2/D1) –, 5 exact copies apart" in report.as_text(only, parts)
 
 
 def test_bins_have_both_sides(with_held_out):
