@@ -1,3 +1,3 @@
 """DiffMem: when diffusion models memorize, and what they learn first; the library under the book."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

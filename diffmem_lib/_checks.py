@@ -10,7 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "neighbours", "number"]
+__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "neighbours", "number", "shown"]
+
+
+def shown(value: Any) -> str:
+    """``value`` as an error may show it: itself if that is short, else its type."""
+    text = repr(value)
+    return text if len(text) <= 80 and "\n" not in text else f"a {type(value).__module__}.{type(value).__qualname__}"
 
 
 def number(
@@ -31,7 +37,7 @@ def number(
             raise TypeError  # float() would take them
         result = float(value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
-        raise ValueError(f"{name} must be a number in {interval}, got {value!r}") from None
+        raise ValueError(f"{name} must be a number in {interval}, got {shown(value)}") from None
     too_low = result <= low if low_open else result < low
     too_high = result >= high if high_open else result > high
     if math.isnan(result) or too_low or too_high or math.isinf(result):
@@ -45,9 +51,9 @@ def integer(value: Any, name: str, *, low: int, high: int | None = None) -> int:
     try:
         result = operator.index(value)
     except TypeError:
-        raise ValueError(f"{name} must be {allowed}, got {value!r}") from None
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}") from None
     if isinstance(value, bool) or result < low or (high is not None and result > high):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {shown(value)}")
     return result
 
 
@@ -62,7 +68,7 @@ def neighbours(k: Any, n: int, *, low: int = 1) -> int:
 def function(value: Any, name: str) -> Callable:
     """``value`` itself, which can be called."""
     if not callable(value):
-        raise ValueError(f"{name} must be a function, got {value!r}")
+        raise ValueError(f"{name} must be a function, got {shown(value)}")
     return value
 
 
@@ -74,7 +80,7 @@ def array(value: Any, name: str, *, ndim: int) -> NDArray[np.float64]:
             raise TypeError  # astype() would take booleans, strings and complex numbers
         result = result.astype(np.float64)
     except (TypeError, ValueError, RuntimeError):
-        raise ValueError(f"{name} must be an array of numbers with {ndim} axes, got {value!r}") from None
+        raise ValueError(f"{name} must be an array of numbers with {ndim} axes, got {shown(value)}") from None
     if result.ndim != ndim or result.size == 0:
         raise ValueError(f"{name} must be a non-empty array with {ndim} axes, got shape {result.shape}")
     if not np.isfinite(result).all():

@@ -23,7 +23,7 @@ def floating(value: Any, name: str, *, shape: tuple[int | str, ...], device: tor
     """
     allowed = f"a float32 or float64 tensor of shape ({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
     if not isinstance(value, Tensor):
-        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+        raise ValueError(f"{name} must be {allowed}, got {_checks.shown(value)}")
     if value.dtype not in (torch.float32, torch.float64):
         raise ValueError(f"{name} must be {allowed}, got dtype {value.dtype}")
     fits = value.ndim == len(shape) and all(
@@ -63,7 +63,7 @@ def generator(value: Any, device: torch.device | None = None, name: str = "gener
     if value is None:
         return None
     if not isinstance(value, torch.Generator):
-        raise ValueError(f"{name} must be a torch.Generator or None, got {value!r}")
+        raise ValueError(f"{name} must be a torch.Generator or None, got {_checks.shown(value)}")
     if device is not None and value.device.type != device.type:
         raise ValueError(f"{name} must live on the device {device}, got one on {value.device}")
     return value

@@ -16,7 +16,8 @@ from . import __version__
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
-THRESHOLD = 1 / 3
+NEED_SAMPLES = ("held_out", "sample_labels", "held_out_labels", "threshold", "distance", "fdr", "fail_above", "fail_on")
+NEED_SAMPLES += ("no_survey",)
 
 DESCRIPTION = """\
 Find which generated samples copy training points, and which training points are at risk.
@@ -25,7 +26,10 @@ Without --samples: which are at risk before any training.
 Each of S, T and H is an .npy array (mapped, not read), an .npz archive (FILE.npz, or FILE.npz:KEY where it holds
 several arrays), or a folder of PNG or JPEG images of one size, taken in the order of their names, without its
 subfolders; what is transparent lies on white. Points lie along the first axis. Pickles are refused.
-Distances are squared Euclidean ones per dimension, of the numbers as given: pixels, or better, embeddings.
+Distances are Euclidean ones of the numbers as given: pixels, or better, embeddings.
+
+Passing a distance test is no guarantee of privacy: membership inference succeeds on data that pass (arXiv 2505.01524,
+2312.05114). And a report can itself leak what it shows: --redact leaves shares and counts only.
 """
 LABELS = "labels of the training points: .npy, .npz, or text, one a line; for images also lines NAME,LABEL"
 
@@ -42,14 +46,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _refuse(" ".join(str(error).split()))
     except OSError as error:
         return _refuse(f"{error.filename or options.out or 'standard output'}: {error.strerror or error}")
-    except MemoryError:
-        return _refuse("not enough memory for these points")
+    except MemoryError as error:
+        return _refuse(_no_memory(options, str(error)))
     except KeyboardInterrupt:
         print("diffmem: interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception:
+    except Exception as error:
+        if "allocate memory" in str(error):  # torch has no class of its own for this
+            return _refuse(_no_memory(options, str(error)))
         traceback.print_exc()
         return CRASHED
+
+
+def _no_memory(options: argparse.Namespace, reason: str) -> str:
+    """How much was asked for, as far as is known, and what to do about it."""
+    files = [file for file in (options.training, options.samples, options.held_out) if file is not None]
+    sizes = [f"{file} holds {os.path.getsize(file) / 2**30:.2g} GB" for file in files if os.path.isfile(file)]
+    detail = "; ".join(filter(None, [" ".join(reason.split()), ", ".join(sizes)]))
+    advice = "floating-point .npy files are mapped, not read, and need least; so do embeddings of fewer numbers"
+    return f"not enough memory{f' ({detail})' if detail else ''}: {advice}"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -67,22 +82,62 @@ def _parser() -> argparse.ArgumentParser:
         "audit",
         help="find copies of training points among samples",
         description=DESCRIPTION,
-        epilog="Exit status: 0 measured, 1 the fraction exceeds --fail-above, 2 bad input, 3 an error in diffmem.",
+        epilog="Exit status: 0 measured, 1 --fail-above is exceeded, 2 bad input, 3 an error in diffmem.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     audit.add_argument("--samples", metavar="S", help="what the model generated; without it, only risk is reported")
     audit.add_argument("--training", required=True, metavar="T", help="what it was trained on, or will be")
     audit.add_argument("--held-out", metavar="H", help="data of the same kind it was not trained on: the baseline")
     audit.add_argument("--labels", metavar="L", help=LABELS)
+    audit.add_argument("--sample-labels", metavar="LS", help="labels of the samples, as --labels")
+    audit.add_argument(
+        "--held-out-labels", metavar="LH", help="labels of the held-out points: p-values are then within each class"
+    )
     audit.add_argument("--k", type=int, default=10, help="neighbours in sparsity and predicted risk (default 10)")
     audit.add_argument(
-        "--threshold", type=float, metavar="R", help="memorized below this ratio of squared distances (default 1/3)"
+        "--threshold",
+        type=float,
+        metavar="R",
+        help="memorized below this ratio of nearest to second distance (default 1/3)",
+    )
+    audit.add_argument(
+        "--distance",
+        choices=("euclidean", "squared"),
+        help="what R is a ratio of: euclidean distances, as in most papers (default), or squared ones, as in LocalMemo",
+    )
+    audit.add_argument(
+        "--standardize",
+        action="store_true",
+        help="divide each column by its standard deviation in the training data: for tables whose columns have units",
+    )
+    audit.add_argument(
+        "--fdr", type=float, metavar="Q", help="false discovery rate of what counts as copied (default 0.05)"
+    )
+    audit.add_argument(
+        "--no-survey",
+        action="store_true",
+        default=None,
+        help="leave out sparsity and predicted risk, which compare every training point with all others",
     )
     audit.add_argument(
         "--out", metavar="DIR", type=_directory, help="write report.html and report.json into this folder"
     )
     audit.add_argument(
-        "--fail-above", type=_share, metavar="F", help="exit with 1 if the memorized fraction is above F (0 to 1)"
+        "--redact",
+        action="store_true",
+        help="leave shares and counts only: no image, name, distance, ratio, p-value or dominance of a point",
+    )
+    audit.add_argument(
+        "--fail-above",
+        type=_share,
+        metavar="F",
+        help="exit with 1 if the memorized share exceeds that of held-out points by more than F (0 to 1): if the lower"
+        " end of the excess's interval does. Without --held-out, if the share itself is above F",
+    )
+    audit.add_argument(
+        "--fail-on",
+        choices=("share", "excess"),
+        help="what --fail-above judges (default: excess if there is --held-out)",
     )
     return parser
 
@@ -105,31 +160,63 @@ def _directory(text: str) -> Path:
 
 def _audit(options: argparse.Namespace) -> int:
     from .memorization import audit, survey
-    from .memorization.inputs import load_labels
     from .memorization.report import as_text, doubts, write_reports
 
     _check_options(options)
     sources = _load(options)
-    labels = None if options.labels is None else load_labels(options.labels, sources.training.files)
+    labels = _labels(options, sources)
     _check(options, sources, labels)
-    training = sources.training.points
+    arrays = _arrays(sources)
     with _Bar() as bar, _names_of_files(options):
         if sources.samples is None:
-            report = survey(training, labels, options.k, progress=bar)
+            report = survey(arrays["training"], labels["labels"], options.k, progress=bar)
         else:
-            held_out = None if sources.held_out is None else sources.held_out.points
-            threshold = THRESHOLD if options.threshold is None else options.threshold
-            report = audit(sources.samples.points, training, held_out, labels, options.k, threshold, progress=bar)
-    written = [] if options.out is None else write_reports(report, sources, options.out)
-    _say(as_text(report, sources) + "".join(f"written: {file}\n" for file in written))
+            given = {name: getattr(options, name) for name in ("threshold", "distance", "fdr")}
+            given = {name: value for name, value in given.items() if value is not None}
+            given |= {"k": options.k, "survey": not options.no_survey, "progress": bar}
+            report = audit(**arrays, **labels, **given)
+    written = [] if options.out is None else write_reports(report, sources, options.out, redact=options.redact)
+    _say(as_text(report, sources, redact=options.redact) + "".join(f"written: {file}\n" for file in written))
     if options.fail_above is None:
         return MEASURED
-    for doubt in doubts(report, sources):
+    for doubt in doubts(report, sources, redact=options.redact):
         print(f"diffmem: warning: {doubt}", file=sys.stderr)
-    if report.fraction > options.fail_above:
-        print(f"diffmem: memorized fraction {report.fraction:.4g} is above {options.fail_above:g}", file=sys.stderr)
-        return EXCEEDED
-    return MEASURED
+    return _judge(options, report)
+
+
+def _arrays(sources) -> dict:
+    """What is compared, by the name of the audit's argument."""
+    from .memorization.inputs import standardized
+
+    training = sources.training.points
+    parts = {"training": sources.training, "samples": sources.samples, "held_out": sources.held_out}
+    arrays = {name: None if part is None else part.points for name, part in parts.items()}
+    if not sources.standardized:
+        return arrays
+    return {name: None if array is None else standardized(array, training) for name, array in arrays.items()}
+
+
+def _judge(options: argparse.Namespace, report) -> int:
+    """Whether --fail-above is exceeded, and by what."""
+    if (options.fail_on or ("share" if options.held_out is None else "excess")) == "share":
+        what, value = "memorized share", report.fraction
+    else:
+        what, value = "lower bound of the memorized share's excess over held-out points", report.excess_interval[0]
+    above = value > options.fail_above
+    print(
+        f"diffmem: the {what}, {value:.4g}, is {'above' if above else 'at most'} {options.fail_above:g}",
+        file=sys.stderr,
+    )
+    return EXCEEDED if above else MEASURED
+
+
+def _labels(options: argparse.Namespace, sources) -> dict:
+    """The labels that are given, by the name of the audit's argument."""
+    from .memorization.inputs import load_labels
+
+    parts = {"labels": sources.training, "sample_labels": sources.samples, "held_out_labels": sources.held_out}
+    given = {name: getattr(options, name) for name in parts}
+    return {name: None if file is None else load_labels(file, parts[name].files) for name, file in given.items()}
 
 
 @contextmanager
@@ -156,7 +243,7 @@ def _load(options: argparse.Namespace):
     images = all(shape is not None for shape in shapes)  # flat points are in whatever order the others are
     if images and len({part.planes for part in parts if part is not None}) > 1:  # torch's order, and everyone else's
         parts = [None if part is None else part.interleaved() for part in parts]
-    return Sources(*parts)
+    return Sources(*parts, standardized=options.standardize)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -164,21 +251,31 @@ def _check_options(options: argparse.Namespace) -> None:
     from .memorization.inputs import InputError
 
     if options.samples is None:
-        for name in ("held_out", "threshold", "fail_above"):
+        for name in NEED_SAMPLES:
             if getattr(options, name) is not None:
                 raise InputError(f"--{name.replace('_', '-')} needs --samples")
+    if (options.sample_labels is None) != (options.held_out_labels is None):
+        raise InputError("--sample-labels and --held-out-labels need each other: samples are compared within a class")
+    if options.held_out is None and options.held_out_labels is not None:
+        raise InputError("--held-out-labels needs --held-out")
+    if options.held_out is None and options.fail_on == "excess":
+        raise InputError("--fail-on excess needs --held-out")
+    if options.fail_on is not None and options.fail_above is None:
+        raise InputError("--fail-on needs --fail-above")
     if options.k < 1:
         raise InputError(f"--k must be at least 1, not {options.k}")
-    if options.threshold is not None and not 0 < options.threshold < 1:
-        raise InputError(f"--threshold must lie between 0 and 1, not {options.threshold:g}")
+    for name in ("threshold", "fdr"):
+        value = getattr(options, name)
+        if value is not None and not 0 < value < 1:
+            raise InputError(f"--{name} must lie between 0 and 1, not {value:g}")
 
 
-def _check(options: argparse.Namespace, sources, labels) -> None:
+def _check(options: argparse.Namespace, sources, labels: dict) -> None:
     """What the audit would refuse too, said with the names of files."""
     from .memorization.inputs import InputError
 
     n, dim = sources.training.points.shape
-    if n <= options.k:
+    if n <= options.k and not options.no_survey:
         raise InputError(f"{options.training}: more than k = {options.k} training points are needed, there are {n}")
     for part in (sources.samples, sources.held_out):
         if part is None:
@@ -190,12 +287,23 @@ def _check(options: argparse.Namespace, sources, labels) -> None:
             )
         if len({part.image_shape, sources.training.image_shape} - {None}) > 1:
             raise InputError(f"{part.source}: images{_size(part)}, but{_size(sources.training)} in {options.training}")
+        if part.image_shape is None and min(len(part.axes), len(sources.training.axes)) > 1:
+            shapes = ["×".join(map(str, one.axes)) for one in (part, sources.training)]
+            if shapes[0] != shapes[1]:
+                found = f"points of shape {shapes[0]}, but {shapes[1]} in {options.training}"
+                raise InputError(f"{part.source}: {found}: bring both into one order of axes, or flatten both")
     if options.out is not None:
         there = next(path for path in (options.out, *options.out.absolute().parents) if path.exists())
         if not there.is_dir() or not os.access(there, os.W_OK):
             raise InputError(f"{there}: is not a folder that can be written to, as --out needs")
-    if labels is not None and len(labels) != n:
-        raise InputError(f"{options.labels}: {len(labels)} labels for {n} training points in {options.training}")
+    for name, part, kind in (
+        ("labels", sources.training, "training points"),
+        ("sample_labels", sources.samples, "samples"),
+        ("held_out_labels", sources.held_out, "held-out points"),
+    ):
+        if labels[name] is not None and len(labels[name]) != len(part.points):
+            found = f"{len(labels[name])} labels for {len(part.points)} {kind} in {part.source}"
+            raise InputError(f"{getattr(options, name)}: {found}")
 
 
 def _size(part) -> str:

@@ -114,3 +114,9 @@ def test_neighbours():
         _checks.neighbours(4, 4)
     with pytest.raises(ValueError, match="k must be an integer of at least 2, got 1"):
         _checks.neighbours(1, 4, low=2)
+
+
+def test_what_is_long_is_shown_by_its_type():
+    assert _checks.shown([1, "x"]) == "[1, 'x']"
+    assert _checks.shown(np.ones((3, 3))) == "a numpy.ndarray"
+    assert _checks.shown("x" * 100) == "a builtins.str"

@@ -16,6 +16,7 @@ from diffmem_lib.theory import (
     hermite,
     kde,
     linear,
+    neighbours,
     posterior,
     random_matrix,
     regimes,
@@ -79,7 +80,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
 RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
-RESULTS += ["FailedTask", "SweepError", "SweepTable"]
+RESULTS += ["FailedTask", "Rates", "SparsityBin", "SweepError", "SweepTable"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -250,7 +251,19 @@ CASES = {
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
     memorization.audit: (
-        {"samples": QUERIES, "training": POINTS, "held_out": QUERIES, "labels": [0, 0, 1, 1], "k": 2, "threshold": 0.3},
+        {
+            "samples": QUERIES,
+            "training": POINTS,
+            "held_out": QUERIES,
+            "labels": [0, 0, 1, 1],
+            "k": 2,
+            "threshold": 0.3,
+            "distance": "squared",
+            "fdr": 0.1,
+            "survey": True,
+            "sample_labels": [0, 1],
+            "held_out_labels": [0, 1],
+        },
         {
             "samples": tensors(QUERIES),
             "training": tensors(POINTS),
@@ -258,7 +271,33 @@ CASES = {
             "labels": [[0], [0, 0, 1, 1, 1]],
             "k": [*COUNT, 4],
             "threshold": OPEN_UNIT,
+            "distance": WORD,
+            "fdr": OPEN_UNIT,
+            "sample_labels": [[0], [0, 1, 1], None, ["0", "1"]],
+            "held_out_labels": [[0], [0, 1, 1], None, ["0", "1"]],
         },
+    ),
+    memorization.conformal_p_values: (
+        {"ratio": POINTS[0], "held_out": POINTS[:, 0]},
+        {"ratio": tensors(POINTS[0]), "held_out": tensors(POINTS[:, 0])},
+    ),
+    memorization.benjamini_hochberg: (
+        {"p_value": SIGMAS / 3, "fdr": 0.1},
+        {"p_value": [*tensors(SIGMAS / 3), SIGMAS, -SIGMAS], "fdr": OPEN_UNIT},
+    ),
+    memorization.difference_interval: (
+        {"count": 1, "total": 3, "base_count": 1, "base_total": 4, "confidence": 0.9},
+        {
+            "count": [-1, 4, 1.5, None, "x"],
+            "total": COUNT,
+            "base_count": [-1, 5, 1.5, None, "x"],
+            "base_total": COUNT,
+            "confidence": OPEN_UNIT,
+        },
+    ),
+    memorization.fewest_discoveries: (
+        {"m": 3, "held_out": 4, "fdr": 0.1},
+        {"m": COUNT, "held_out": [-1, 1.5, None, "x"], "fdr": OPEN_UNIT},
     ),
     memorization.survey: (
         {"training": POINTS, "labels": [0, 0, 1, 1], "k": 2},
@@ -500,6 +539,22 @@ CASES = {
     sgd_dynamics.critical_step: (
         {"order": 4, "rate": 1.0, "variance": 1.0, "dim": 10},
         {"order": COUNT, "rate": POSITIVE, "variance": POSITIVE, "dim": COUNT},
+    ),
+    neighbours.ratio_cdf: (
+        {"ratio": 0.5, "dimension": 3.0},
+        {"ratio": [math.nan, math.inf, None, "x", 1j, -0.1, 1.1], "dimension": [*NUMBER[:5], 1j, 0.0, -1.0]},
+    ),
+    neighbours.critical_ratio: (
+        {"level": 0.01, "dimension": 3.0},
+        {"level": [math.nan, math.inf, None, "x", 1j, 0.0, 1.1], "dimension": [*NUMBER[:5], 1j, 0.0, -1.0]},
+    ),
+    neighbours.effective_dimension: (
+        {"eigenvalues": EIGENVALUES, "n": 10},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
+    neighbours.exact_dimension: (
+        {"n": 10, "dim": 3, "square": 2.0},
+        {"n": [*LARGE, 1], "dim": COUNT, "square": [*NUMBER[:3], "x", 1j, -1.0]},
     ),
     sgd_dynamics.cross_covariance: (
         {"covariance_snr": 1.0, "cumulant_snr": 1.0, "correlation": 0.5},

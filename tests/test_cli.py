@@ -150,7 +150,16 @@ def test_a_training_set_alone(folder, capsys):
 
 @pytest.mark.parametrize(
     "options",
-    [("--held-out", "held_out.npy"), ("--threshold", "0.2"), ("--fail-above", "0.5")],
+    [
+        ("--held-out", "held_out.npy"),
+        ("--threshold", "0.2"),
+        ("--distance", "squared"),
+        ("--fdr", "0.1"),
+        ("--fail-above", "0.5"),
+        ("--fail-above", "0"),
+        ("--sample-labels", "labels.txt"),
+        ("--no-survey",),
+    ],
     ids=lambda pair: pair[0],
 )
 def test_options_that_need_samples(folder, capsys, options):
@@ -161,12 +170,87 @@ def test_options_that_need_samples(folder, capsys, options):
 
 @pytest.mark.parametrize(("limit", "expected"), [("0.05", 1), ("0.1", 0), ("0", 1), ("1", 0)])
 def test_fail_above(folder, capsys, limit, expected):
+    """Without held-out points the share is judged, which is .1."""
     status, _, err = run(
         capsys, "--samples", "samples.npy", "--training", "training.npy", "--fail-above", limit, "--out", "report"
     )
     assert status == expected
-    assert ("above" in err) == bool(expected)
+    assert err == f"diffmem: the memorized share, 0.1, is {'above' if expected else 'at most'} {float(limit):g}\n"
     assert Path("report/report.html").exists()  # measured all the same
+
+
+@pytest.mark.parametrize(
+    ("limit", "judged", "expected"),
+    [("0", None, 0), ("0", "excess", 0), ("0", "share", 1), ("0.09", "share", 1), ("0.1", "share", 0)],
+)
+def test_with_held_out_points_the_lower_bound_of_the_excess_is_judged(folder, capsys, limit, judged, expected):
+    """4 in 40 against 0 in 30: the excess is 10 %, but its interval begins below zero."""
+    files = ["--samples", "samples.npy", "--training", "training.npy", "--held-out", "held_out.npy"]
+    chosen = [] if judged is None else ["--fail-on", judged]
+    status, out, err = run(capsys, *files, "--fail-above", limit, *chosen)
+    assert status == expected
+    assert "excess    10.0 %, 95 % interval −2.9 % to 23.1 %" in out
+    assert ("memorized share, 0.1," if judged == "share" else "excess over held-out points, -0.02") in err
+
+
+def test_many_copies_exceed_by_the_lower_bound(folder, capsys):
+    np.save("half.npy", np.concatenate([TRAINING[:20], SAMPLES[20:]]))
+    files = ["--samples", "half.npy", "--training", "training.npy", "--held-out", "held_out.npy"]
+    assert run(capsys, *files, "--fail-above", "0.2")[0] == 1
+    assert run(capsys, *files, "--fail-above", "0.45")[0] == 0
+
+
+def test_convention_and_rate_of_false_discoveries(folder, capsys):
+    files = ["--samples", "samples.npy", "--training", "training.npy", "--held-out", "held_out.npy", "--out", "report"]
+    out = run(capsys, *files, "--distance", "squared", "--threshold", "0.6", "--fdr", "0.2")[1]
+    document = json.loads(Path("report/report.json").read_text())
+    assert (document["convention"], document["threshold"], document["fdr"]) == ("squared", 0.6, 0.2)
+    assert document["other_convention"]["convention"] == "euclidean"
+    assert "by D1/D2 < 0.6 in squared distances" in out
+    assert "false discovery rate of 0.2" in out
+
+
+def test_classes(folder, capsys):
+    Path("ls.txt").write_text("a\n" * 20 + "b\n" * 20)
+    Path("lh.txt").write_text("a\n" * 10 + "b\n" * 20)
+    files = ["--samples", "samples.npy", "--training", "training.npy", "--held-out", "held_out.npy", "--out", "report"]
+    assert run(capsys, *files, "--sample-labels", "ls.txt", "--held-out-labels", "lh.txt")[0] == 0
+    p = json.loads(Path("report/report.json").read_text())["samples"]["p_value"]
+    assert p[0] == pytest.approx(1 / 11)
+    assert {round(21 * value, 9) % 1 for value in p[20:]} == {0}
+
+
+def test_redacted(folder, capsys):
+    """No image, name or number of a point in any form, the warnings included; the shares are there."""
+    Path("names.txt").write_text("".join(f"{i:03d}.{('jpg', 'JPEG')[i % 2]},Person {i}\n" for i in range(60)))
+    Path("jpeg/more").mkdir()
+    status, out, err = run(
+        capsys, "--samples", "png", "--training", "jpeg", "--held-out", "held_out.npy", "--labels", "names.txt",
+        "--redact", "--fail-above", "1", "--out", "report",
+    )  # fmt: skip
+    assert status == 0
+    forms = [out.replace("written: report/report.html\nwritten: report/report.json\n", ""), err]
+    forms += [Path(f"report/report.{kind}").read_text(encoding="utf-8") for kind in ("html", "json")]
+    for form in forms:
+        assert not re.search(r"png|jpe?g|npy|Person|<img|base64|p_value|dominance|\"d1\"", form, re.IGNORECASE)
+        assert "1 subfolder" in form
+    assert "memorized 10.0 %" in forms[0]
+    assert json.loads(forms[3])["memorized_fraction"] == 0.1
+
+
+def test_no_survey(folder, capsys):
+    files = ["--samples", "samples.npy", "--training", "training.npy", "--out", "report"]
+    out = run(capsys, *files, "--no-survey", "--k", "1000")[1]
+    assert "memorized 10.0 %" in out
+    assert json.loads(Path("report/report.json").read_text())["training"]["predicted_risk"] == [None] * 60
+
+
+def test_help_speaks_of_privacy(capsys):
+    with pytest.raises(SystemExit):
+        cli.main(["audit", "--help"])
+    words = " ".join(capsys.readouterr().out.split())
+    assert "no guarantee of privacy" in words
+    assert "can itself leak" in words
 
 
 def bad_input(folder):
@@ -240,6 +324,10 @@ def bad_input(folder):
         (["--k", "0"], "--k must be at least 1"),
         (["--threshold", "1.5"], "--threshold"),
         (["--threshold", "nan"], "--threshold"),
+        (["--fdr", "1"], "--fdr must lie between 0 and 1"),
+        (["--fail-on", "share"], "--fail-on needs --fail-above"),
+        (["--fail-on", "excess"], "--fail-on excess needs --held-out"),
+        (["--sample-labels", "labels.txt"], "--sample-labels and --held-out-labels need each other"),
         (["--samples", "narrow.npy"], "narrow.npy: 24 numbers a point"),
         (["--held-out", "narrow.npy"], "narrow.npy: 24 numbers a point"),
         (["--samples", "objects.npy"], "objects.npy: holds pickled objects"),
@@ -283,6 +371,53 @@ def test_flat_points_keep_the_order_of_the_images_beside_them(folder, capsys):
         assert "memorized 100.0 %" in out
         assert "number by number" in out
         assert "number by number" in err
+
+
+def test_shapes_are_compared_in_full(folder, capsys):
+    """Equal points whose axes come in another order are no copies number by number, and look like none."""
+    latent = RNG.random((30, 4, 8, 8)).astype(np.float32)
+    np.save("first.npy", latent)
+    np.save("last.npy", np.moveaxis(latent, 1, 3))
+    np.save("rows.npy", latent.reshape(30, -1))
+    status, _, err = run(capsys, "--samples", "first.npy", "--training", "last.npy")
+    assert status == 2
+    assert "first.npy: points of shape 4×8×8, but 8×8×4 in last.npy" in err
+    assert "memorized 100.0 %" in run(capsys, "--samples", "first.npy", "--training", "first.npy")[1]
+    out = run(capsys, "--samples", "rows.npy", "--training", "first.npy")[1]
+    assert "memorized 100.0 %" in out
+    assert "number by number" in " ".join(out.split())
+
+
+def test_a_table_with_units(folder, capsys):
+    """One column in the thousands hides copies in the others until each has its own unit."""
+    table = RNG.standard_normal((60, 4)).astype(np.float32) * np.float32([1000, 1, 1, 1])
+    samples = table[:10] + np.float32([0, 2, 2, 2])
+    np.save("table.npy", table)
+    np.save("moved.npy", samples)
+    files = ["--samples", "moved.npy", "--training", "table.npy", "--out", "report"]
+    out = run(capsys, *files)[1]
+    assert "carries over 99 %" in " ".join(out.split())
+    assert "memorized 100.0 %" not in run(capsys, *files, "--standardize")[1]
+    document = json.loads(Path("report/report.json").read_text())
+    assert document["standardized"]
+    assert not [doubt for doubt in document["doubts"] if "carries" in doubt]
+
+
+def test_too_large_for_memory(folder, capsys, monkeypatch):
+    """How much was asked for, how large the files are, and what to do."""
+    said = "Unable to allocate 3.6 TiB for an array with shape (1000000, 1000000)"
+    for error in (MemoryError(said), RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried 99 bytes")):
+
+        def broken(*arguments, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "_check", broken)
+        status, _, err = run(capsys, "--samples", "samples.npy", "--training", "training.npy")
+        assert status == 2
+        assert str(error) in err
+        assert re.search(r"training\.npy holds [\d.e-]+ GB", err)
+        assert "mapped, not read" in err
+        assert err.count("\n") == 1
 
 
 def test_doubts_come_first(folder, capsys):

@@ -2,55 +2,69 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from scipy.stats import beta
 from torch import Tensor
 
 from .. import _checks
 from ..simulation import distances
-from .risk import risk_from_neighbours
+from .calibration import (
+    benjamini_hochberg,
+    binomial_interval,
+    conformal_p_values,
+    difference_interval,
+    fewest_discoveries,
+)
+from .rates import THRESHOLDS, Rates, SparsityBin, checked_distance, checked_thresholds, neighbour_ratio, rates
 from .training_set import (
     Labels,
     LabelSurvey,
     Points,
     Progress,
     TrainingSurvey,
+    array_of_labels,
     checked,
     first_of_equals,
     groups,
     points,
     repeats,
+    surveyed,
+    unsurveyed,
 )
 
-__all__ = ["AuditReport", "LabelAudit", "audit", "binomial_interval"]
+__all__ = ["AuditReport", "LabelAudit", "audit"]
 
-CONFIDENCE = 0.95
+#: What is known of held-out points, where there are some.
+HELD_OUT = ("fraction", "interval", "in_training", "nearest", "distance")
 
 
 @dataclass(frozen=True)
 class LabelAudit(LabelSurvey):
     """What the audit found for the training points of one label.
 
-    ``fraction`` is ``memorized / assigned``, NaN without assigned samples; ``sparsity`` and ``risk`` are means.
+    ``fraction`` is ``memorized / assigned``, NaN without assigned samples, and ``point_rate`` the mean of the rate over
+    the training points that are the nearest of a sample; ``sparsity`` and ``risk`` are means.
     """
 
     assigned: int
     memorized: int
     fraction: float
     interval: tuple[float, float]
+    point_rate: float
 
 
 @dataclass(frozen=True)
 class AuditReport(TrainingSurvey):
     """What m samples share with n training points.
 
-    All distances are *squared* distances per dimension, D = |x − y|²/d. A sample is memorized if D1/D2 < ``threshold``,
-    with D1 the distance to its nearest training point and D2 that to the nearest point that is distinct in value from
-    the first. In Euclidean distances the same threshold is its square root.
+    All distances are *squared* distances per dimension, D = |x − y|²/d: D1 to the nearest training point, D2 to the
+    nearest point that is distinct in value from the first. A sample is memorized if the ratio of the Euclidean ones,
+    r1/r2 = √(D1/D2), is less than ``threshold`` (``convention`` "euclidean", as in most papers on diffusion models), or
+    if D1/D2 is ("squared", as in LocalMemo). An exact copy is memorized.
 
     Attributes
     ----------
@@ -62,18 +76,32 @@ class AuditReport(TrainingSurvey):
         The nearest training point (of equal ones the lowest index) and the nearest of another value.
     distance : Tensor, (m, 2), float64
         D1 and D2.
-    assigned, copied : Tensor, (n,)
+    assigned, memorized_count : Tensor, (n,)
         How many samples have this training point as their nearest, and how many of those are memorized.
     rate : Tensor, (n,), float64
-        ``copied / assigned``; NaN where a point is never the nearest. Points equal in value share all three.
+        ``memorized_count / assigned``; NaN where a point is never the nearest. Points equal in value share all three.
+    p_value : Tensor, (m,), float64
+        (1 + held-out ratios at most the sample's)/(1 + held-out points), of the sample's own class where classes were
+        given; NaN without held-out points. See `conformal_p_values`.
+    copied : Tensor, (m,), bool
+        Which samples are nearer to a training point than held-out points are, at the false discovery rate ``fdr``
+        (Benjamini and Hochberg, on all p-values together); none without held-out points.
+    fewest : int or None
+        Fewer copies than these cannot be found with so few held-out points; more than m: none can.
+    excess : float
+        ``fraction`` minus ``held_out_fraction``, with its 95 % ``excess_interval`` (Newcombe's); NaN without held-out
+        points.
     sparsity : Tensor, (n,), float64
-        Mean D to the ``k`` nearest other training points; duplicates are neighbours at distance zero.
+        Mean D to the ``k`` nearest other training points; duplicates are neighbours at distance zero. NaN without
+        survey.
     coverage : CoverageRisk
-        The predicted risk of every training point.
+        The predicted risk of every training point; NaN without survey.
     duplicate_of : Tensor, (n,)
         For each training point the lowest index of a point with the same value; its own where it is the first.
     held_out_fraction : float or None
         The share of held-out points that the same criterion calls memorized, with ``held_out_interval``.
+    held_out_nearest, held_out_distance : Tensor or None
+        The same of the held-out points as ``nearest`` and ``distance`` of the samples.
     held_out_in_training : int or None
         How many held-out points are equal to a training point.
     labels : dict
@@ -86,13 +114,22 @@ class AuditReport(TrainingSurvey):
     nearest: Tensor
     distance: Tensor
     assigned: Tensor
-    copied: Tensor
+    memorized_count: Tensor
     rate: Tensor
+    p_value: Tensor
+    copied: Tensor
+    fewest: int | None
+    excess: float
+    excess_interval: tuple[float, float]
     held_out_fraction: float | None
     held_out_interval: tuple[float, float] | None
     held_out_in_training: int | None
+    held_out_nearest: Tensor | None
+    held_out_distance: Tensor | None
     labels: dict[Hashable, LabelAudit]
     threshold: float
+    convention: str
+    fdr: float
 
     @property
     def dominance(self) -> Tensor:
@@ -100,9 +137,62 @@ class AuditReport(TrainingSurvey):
         return self.distance[:, 1].log() - self.distance[:, 0].log()
 
     @property
+    def point_rate(self) -> float:
+        """The mean of ``rate`` over the distinct points that are ever nearest; ``fraction`` is the pooled rate."""
+        return float(self.rate[~repeats(self.duplicate_of)].nanmean())
+
+    @property
     def label_fractions(self) -> dict[Hashable, float]:
         """The share of memorized samples by label."""
         return {label: part.fraction for label, part in self.labels.items()}
+
+    def counts(self, threshold: float, convention: str = "euclidean") -> tuple[int, int | None]:
+        """How many samples, and how many held-out points if there are any, another criterion calls memorized.
+
+        Raises ``ValueError`` if ``threshold`` is not in (0, 1), or ``convention`` neither "euclidean" nor "squared".
+        """
+        (threshold,) = checked_thresholds([threshold])
+        return tuple(
+            None if part is None else int((neighbour_ratio(part, convention) < threshold).sum())
+            for part in (self.distance, self.held_out_distance)
+        )
+
+    def rates(self, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Rates, Rates | None]:
+        """Rates and dominance of all samples, and of all held-out points if there are any, at several thresholds.
+
+        Raises ``ValueError`` if a threshold is not in (0, 1).
+        """
+        return self._rates(torch.ones_like(self.duplicate_of, dtype=torch.bool), thresholds)
+
+    def _rates(self, inside: Tensor, thresholds: Sequence[float]) -> tuple[Rates, Rates | None]:
+        """The same of those whose nearest training point is ``inside``, (n,)."""
+        parts = ((self.nearest, self.distance), (self.held_out_nearest, self.held_out_distance))
+        return tuple(
+            None
+            if nearest is None
+            else rates(nearest[inside[nearest[:, 0]], 0], distance[inside[nearest[:, 0]]], thresholds, self.convention)
+            for nearest, distance in parts
+        )
+
+    def by_sparsity(self, bins: int = 10, thresholds: Sequence[float] = THRESHOLDS) -> list[SparsityBin]:
+        """Rates and dominance in ``bins`` of equally many distinct training points, from the densest to the sparsest.
+
+        A sample or held-out point counts where its nearest training point is. Empty without survey, or if there are
+        fewer than two training points a bin.
+
+        Raises ``ValueError`` if ``bins`` is less than 1, or a threshold not in (0, 1).
+        """
+        bins = _checks.integer(bins, "bins", low=1)
+        distinct = (~repeats(self.duplicate_of)).nonzero()[:, 0]
+        if len(distinct) < 2 * bins or self.sparsity.isnan().any():
+            return []
+        result = []
+        for members in torch.tensor_split(distinct[self.sparsity[distinct].argsort(stable=True)], bins):
+            inside = torch.zeros_like(self.duplicate_of, dtype=torch.bool)
+            inside[members] = True
+            low, high = self.sparsity[members[[0, -1]]].tolist()
+            result.append(SparsityBin(low, high, len(members), *self._rates(inside, thresholds)))
+        return result
 
 
 @torch.no_grad()
@@ -113,14 +203,20 @@ def audit(
     labels: Labels | None = None,
     k: int = 10,
     threshold: float = 1 / 3,
+    distance: str = "euclidean",
+    fdr: float = 0.05,
+    survey: bool = True,
     *,
+    sample_labels: Labels | None = None,
+    held_out_labels: Labels | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
     r"""Find which samples copy training points, and which training points are at risk.
 
-    A sample is memorized if its squared distance to the nearest training point is less than ``threshold`` times that to
-    the nearest other one. The threshold 1/3 is one of squared distances; a Euclidean 1/3 is 1/9 here. Distances are
-    those of the arrays as given: between pixels they are not what the eye sees, so pass embeddings where you have them.
+    A sample is memorized if its distance to the nearest training point is less than ``threshold`` times that to the
+    nearest other one: a convention, whose false alarms held-out points count. ``copied`` judges each sample against
+    the held-out points instead. Distances are those of the arrays as given: between pixels they are not what the eye
+    sees, so pass embeddings where you have them. No distance proves privacy.
 
     Parameters
     ----------
@@ -136,6 +232,16 @@ def audit(
         Neighbours in the sparsity and in the estimate of the density.
     threshold : float
         In (0, 1).
+    distance : str
+        What the threshold is a ratio of: "euclidean" distances, as in the literature's 1/3, or "squared" ones, as in
+        LocalMemo. A Euclidean 1/3 is a squared 1/9.
+    fdr : float
+        The false discovery rate of ``copied``, in (0, 1).
+    survey : bool
+        Whether to compute sparsity and predicted risk, for which every training point is compared with all others.
+    sample_labels, held_out_labels : sequences of m and h labels, optional
+        Both or none: the classes of samples and held-out points, each sample then being compared with the held-out
+        points of its own class.
     progress : callable, optional
         Told the pairs of points done and the pairs in all.
 
@@ -148,84 +254,140 @@ def audit(
     ------
     ValueError
         If an array is not finite, floating-point and of the same width as the others, if there are not more than ``k``
-        training points or they are all equal, or if ``labels`` are not n.
+        training points or they are all equal, or if labels are not as many as their points.
     """
-    training, k, labels = checked(training, k, labels)
-    threshold = _checks.number(threshold, "threshold", low=0, high=1, low_open=True, high_open=True)
-    n, dim = training.shape
+    training, k, labels = checked(training, k, labels, survey=survey)
+    (threshold,), convention = checked_thresholds([threshold]), checked_distance(distance)
+    fdr = _checks.number(fdr, "fdr", low=0, high=1, low_open=True, high_open=True)
     samples = points(samples, "samples", training)
     held_out = None if held_out is None else points(held_out, "held_out", training)
+    classes = _classes(sample_labels, held_out_labels, samples, held_out)
+    n, dim = training.shape
     duplicate_of = first_of_equals(training)
     skip = repeats(duplicate_of)
 
-    done = Progress(progress, n * (len(samples) + (0 if held_out is None else len(held_out))) + n * (n + 1) // 2)
-    nearest, distance = distances.nearest(samples, training, 2, skip=skip, progress=done)
-    distance = distance / dim
-    memorized = distance[:, 0] / distance[:, 1] < threshold
-    held_out_fraction = held_out_interval = held_out_in_training = None
+    compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
+    done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
+    nearest, near = _two_nearest(samples, training, skip, done)
+    memorized = neighbour_ratio(near, convention) < threshold
+    beside = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
+    beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
+    beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
-        _, other = distances.nearest(held_out, training, 2, skip=skip, progress=done)
-        count = int((other[:, 0] / other[:, 1] < threshold).sum())
-        held_out_fraction, held_out_interval = count / len(held_out), binomial_interval(count, len(held_out))
-        held_out_in_training = int((other[:, 0] == 0).sum())
-    _, squared = distances.nearest(training, k=k, progress=done)
+        other = _two_nearest(held_out, training, skip, done)
+        beside = _baseline(memorized, *other, threshold, convention)
+        ratios = (neighbour_ratio(distance, "squared") for distance in (near, other[1]))
+        beside["p_value"], largest = _p_values(*ratios, classes)
+        beside["copied"] = benjamini_hochberg(beside["p_value"], fdr)
+        beside["fewest"] = fewest_discoveries(len(samples), largest, fdr)
+    sparsity, coverage = surveyed(training, k, done) if survey else unsurveyed(training)
     done.finish()
 
     assigned = torch.bincount(nearest[:, 0], minlength=n)[duplicate_of]
-    copied = torch.bincount(nearest[memorized, 0], minlength=n)[duplicate_of]
-    sparsity, coverage = squared.mean(1) / dim, risk_from_neighbours(squared)
-    return AuditReport(
+    memorized_count = torch.bincount(nearest[memorized, 0], minlength=n)[duplicate_of]
+    report = AuditReport(
         memorized=memorized,
         fraction=int(memorized.sum()) / len(memorized),
         interval=binomial_interval(int(memorized.sum()), len(memorized)),
         nearest=nearest,
-        distance=distance,
+        distance=near,
         assigned=assigned,
-        copied=copied,
-        rate=copied / assigned.to(torch.float64),
+        memorized_count=memorized_count,
+        rate=memorized_count / assigned.to(torch.float64),
         sparsity=sparsity,
         coverage=coverage,
         duplicate_of=duplicate_of,
-        held_out_fraction=held_out_fraction,
-        held_out_interval=held_out_interval,
-        held_out_in_training=held_out_in_training,
-        labels={} if labels is None else _by_label(labels, nearest[:, 0], memorized, sparsity, coverage.risk),
+        labels={},
         dim=dim,
         k=k,
         threshold=threshold,
+        convention=convention,
+        fdr=fdr,
+        **beside,
     )
+    return report if labels is None else replace(report, labels=_by_label(labels, report))
 
 
-def binomial_interval(count: int, total: int, confidence: float = CONFIDENCE) -> tuple[float, float]:
-    """The interval of Clopper and Pearson for a share of ``count`` in ``total``; (0, 1) of nothing.
+def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress) -> tuple[Tensor, Tensor]:
+    """The nearest training points (m, 2) and their squared distances per dimension (m, 2).
 
-    Raises ``ValueError`` if ``total`` is negative, ``count`` not one of 0 … ``total``, or ``confidence`` not in (0, 1).
+    Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
+    the same float32 numbers as its nearest point is equal to it.
     """
-    total = _checks.integer(total, "total", low=0)
-    count = _checks.integer(count, "count", low=0, high=total)
-    confidence = _checks.number(confidence, "confidence", low=0, high=1, low_open=True, high_open=True)
-    if total == 0:
-        return 0.0, 1.0
-    tail = (1 - confidence) / 2
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, total - count + 1))
-    high = 1.0 if count == total else float(beta.ppf(1 - tail, count + 1, total - count))
-    return low, high
+    nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
+    if queries.dtype.itemsize != training.dtype.itemsize:
+        for rows in distances.slices(len(nearest), max(1, 2**18 // training.shape[1])):
+            ours = distances.take(queries, rows, torch.float32)
+            same = (ours == distances.take(training, nearest[rows, 0], torch.float32)).all(1)
+            squared[rows, 0] = squared[rows, 0].masked_fill(same, 0.0)
+    return nearest, squared / training.shape[1]
 
 
-def _by_label(
-    labels: np.ndarray, nearest: Tensor, memorized: Tensor, sparsity: Tensor, risk: Tensor
-) -> dict[Hashable, LabelAudit]:
+def _baseline(memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str) -> dict:
+    """What the criterion says of held-out points, and by how much the samples' share exceeds it."""
+    count, m = int(memorized.sum()), len(memorized)
+    base, total = int((neighbour_ratio(distance, convention) < threshold).sum()), len(distance)
+    return {
+        "excess": count / m - base / total,
+        "excess_interval": difference_interval(count, m, base, total),
+        "held_out_fraction": base / total,
+        "held_out_interval": binomial_interval(base, total),
+        "held_out_in_training": int((distance[:, 0] == 0).sum()),
+        "held_out_nearest": nearest,
+        "held_out_distance": distance,
+    }
+
+
+def _classes(
+    sample_labels: Labels | None, held_out_labels: Labels | None, samples: Points, held_out: Points | None
+) -> tuple[np.ndarray, np.ndarray] | None:
+    """The classes of samples and held-out points, as numbers; None if there are none."""
+    if sample_labels is None and held_out_labels is None:
+        return None
+    given = {"sample_labels": sample_labels, "held_out": held_out, "held_out_labels": held_out_labels}
+    if missing := [name for name, value in given.items() if value is None]:
+        raise ValueError(f"{missing[0]} must be given too: classes of samples are compared with the same ones held out")
+    ours = array_of_labels(sample_labels, len(samples), "sample_labels")
+    theirs = array_of_labels(held_out_labels, len(held_out), "held_out_labels")
+    if (ours.dtype.kind in "USO") != (theirs.dtype.kind in "USO"):
+        raise ValueError(
+            f"held_out_labels must be of the kind of sample_labels, got {theirs.dtype} beside {ours.dtype}"
+        )
+    code = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
+    return code[: len(ours)], code[len(ours) :]
+
+
+def _p_values(ratio: Tensor, held_out: Tensor, classes: tuple[np.ndarray, np.ndarray] | None) -> tuple[Tensor, int]:
+    """The p-value of each sample within its class, and how many held-out points the largest class has.
+
+    A sample of a class without held-out points is compared with nothing: its p-value is 1.
+    """
+    if classes is None:
+        return conformal_p_values(ratio, held_out), len(held_out)
+    result, largest = torch.ones_like(ratio), 0
+    ours, theirs = (torch.from_numpy(code).to(ratio.device) for code in classes)
+    for name in ours.unique():
+        same = held_out[theirs == name]
+        if len(same):
+            result[ours == name] = conformal_p_values(ratio[ours == name], same)
+            largest = max(largest, len(same))
+    return result, largest
+
+
+def _by_label(labels: np.ndarray, report: AuditReport) -> dict[Hashable, LabelAudit]:
+    nearest, distinct = report.nearest[:, 0], ~repeats(report.duplicate_of)
     result = {}
     for name, members in groups(labels, nearest.device).items():
         samples = members[nearest]
-        assigned, count = int(samples.sum()), int((samples & memorized).sum())
+        assigned, count = int(samples.sum()), int((samples & report.memorized).sum())
         result[name] = LabelAudit(
             training=int(members.sum()),
             assigned=assigned,
             memorized=count,
             fraction=count / assigned if assigned else float("nan"),
             interval=binomial_interval(count, assigned),
-            sparsity=float(sparsity[members].mean()),
-            risk=float(risk[members].nanmean()),
+            point_rate=float(report.rate[members & distinct].nanmean()),
+            sparsity=float(report.sparsity[members].mean()),
+            risk=float(report.coverage.risk[members].nanmean()),
         )
     return result

@@ -7,12 +7,27 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
+from PIL import Image, ImageOps
 
-__all__ = ["InputError", "Loaded", "load", "load_labels"]
+__all__ = ["InputError", "Loaded", "load", "load_labels", "standardized"]
 
-SUFFIXES = {".png", ".jpg", ".jpeg"}
-OTHER_IMAGES = {".avif", ".bmp", ".gif", ".jp2", ".jxl", ".tif", ".tiff", ".webp"}
+SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"}
+OTHER_IMAGES = {".avif", ".bmp", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl"}
+OTHER_IMAGES |= {
+    ".pbm",
+    ".pcx",
+    ".pgm",
+    ".pnm",
+    ".ppm",
+    ".psd",
+    ".qoi",
+    ".raw",
+    ".svg",
+    ".tga",
+    ".tif",
+    ".tiff",
+    ".webp",
+}
 BLOCK = 2**18
 
 
@@ -25,7 +40,7 @@ class Loaded:
     """Points as rows, from where they came, and for images their shape (height, width, channels) and files.
 
     With ``planes`` the numbers of an image are ordered by channel first, as torch has them. ``unread`` says what of a
-    folder was passed over.
+    folder was passed over, ``axes`` the shape that a point had before it became a row.
     """
 
     points: np.ndarray
@@ -34,6 +49,7 @@ class Loaded:
     files: tuple[str, ...] | None = None
     planes: bool = False
     unread: str = ""
+    axes: tuple[int, ...] = ()
 
     def pixels(self, which: int | slice) -> np.ndarray:
         """One image (height, width, channels), or several."""
@@ -60,13 +76,14 @@ def load(source: str, *, colour: bool = False) -> Loaded:
     if Path(source).is_dir():
         return _folder(Path(source), source, colour)
     array = _array(source)
-    if array.dtype == np.uint8 or array.dtype == np.uint16:
+    if array.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         largest = np.iinfo(array.dtype).max
         array = array.astype(np.float32)
         array /= largest  # in place: a second array of this size may not fit
     if array.dtype.kind != "f" or array.dtype.itemsize > 8:
         raise InputError(
             f"{source}: numbers must be floating-point, or unsigned pixels of 8 or 16 bits, not {array.dtype}"
+            " (array.astype('float32') makes numbers of any other kind so)"
         )
     if array.dtype not in (np.float32, np.float64):  # half precision, or another byte order
         array = array.astype(np.float32 if array.dtype.itemsize <= 4 else np.float64)
@@ -78,7 +95,18 @@ def load(source: str, *, colour: bool = False) -> Loaded:
     _check_finite(points, source)
     planes = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
     shape = (len(array), *array.shape[2:], array.shape[1]) if planes else array.shape
-    return Loaded(points, _printable(source), _image_shape(shape), planes=planes and shape[3] > 1)
+    image_shape = _image_shape(shape)
+    planes = planes and shape[3] > 1
+    return Loaded(points, _printable(source), image_shape, planes=planes, axes=array.shape[1:])
+
+
+def standardized(points: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """``points`` with each column in units of its standard deviation among ``training``.
+
+    A column that is constant there keeps its unit, so that what differs from it stays seen.
+    """
+    deviation = training.std(axis=0, dtype=np.float64)
+    return (points / np.where(deviation > 0, deviation, 1.0)).astype(points.dtype)
 
 
 def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray:
@@ -97,9 +125,8 @@ def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray
         raise InputError(f"{source}: cannot be read ({_reason(error)})") from None
     if files is None:
         return np.array(lines)
-    named = dict(tuple(part.strip() for part in line.split(",", 1)) for line in lines if "," in line)
-    if len(named) == len(lines) and set(named) >= set(files):
-        return np.array([named[file] for file in files])
+    if lines and all("," in line for line in lines):
+        return _named_labels(source, lines, files)
     by_number = sorted(files, key=_with_numbers)
     if by_number != list(files):
         first = next(pair for pair in zip(files, by_number, strict=True) if pair[0] != pair[1])
@@ -108,6 +135,19 @@ def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray
             f" ({first[0]} or {first[1]} first)"
         )
     return np.array(lines)
+
+
+def _named_labels(source: str, lines: list[str], files: tuple[str, ...]) -> np.ndarray:
+    """The labels of ``files`` from lines NAME,LABEL; lines of other names, such as a heading, are passed over."""
+    pairs = [tuple(part.strip() for part in line.split(",", 1)) for line in lines]
+    named = dict(pairs)
+    if again := [name for (name, label) in pairs if named[name] != label]:
+        raise InputError(f"{source}: {again[0]} has two labels")
+    if missing := [file for file in files if file not in named]:
+        unknown = [name for name in named if name not in set(files)]
+        there = f", while {len(unknown)} names are unknown, e.g. {unknown[0]}" if unknown else ""
+        raise InputError(f"{source}: {len(missing)} of {len(files)} images have no label, e.g. {missing[0]}{there}")
+    return np.array([named[file] for file in files])
 
 
 def _with_numbers(name: str) -> list[str | int]:
@@ -119,7 +159,7 @@ def _array(source: str) -> np.ndarray:
     path, separator, key = source.partition(".npz:")
     path = path + ".npz" if separator else source
     if not path.endswith((".npy", ".npz")) and Path(path).exists():
-        raise InputError(f"{path}: is no folder, and no .npy or .npz file")
+        raise InputError(f"{path}: is no folder, and no .npy or .npz file (numpy.save(path, array) writes one)")
     try:
         # A mapped array costs no memory; inside an .npz nothing can be mapped.
         data = np.load(path, mmap_mode="r" if path.endswith(".npy") else None, allow_pickle=False)
@@ -154,8 +194,8 @@ def _folder(folder: Path, source: str, colour: bool) -> Loaded:
         if count
     )
     if not files:
-        passed = f", and {unread} that are not read" if unread else ""
-        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder{passed}")
+        passed = f", and {unread} that are not read: convert them to PNG" if others else f", and {unread}"
+        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder{passed if unread else ''}")
     colour = colour or any(_is_colour(file) for file in files)
     first = _image(files[0], colour)
     points = np.empty((len(files), first.size), dtype=np.float32)
@@ -166,7 +206,7 @@ def _folder(folder: Path, source: str, colour: bool) -> Loaded:
             raise InputError(f"{file}: is {sizes} in {files[0].name}; all images must have one size")
         row[:] = image.ravel()
     names = tuple(_printable(file.name) for file in files)
-    return Loaded(points, _printable(source), first.shape, names, unread=unread)
+    return Loaded(points, _printable(source), first.shape, names, unread=unread, axes=first.shape)
 
 
 def _printable(name: str) -> str:
@@ -185,7 +225,8 @@ def _is_colour(file: Path) -> bool:
 def _image(file: Path, colour: bool) -> np.ndarray:
     """One image (height, width, channels) in [0, 1]; what is transparent in it lies on white."""
     try:
-        with Image.open(file) as image:
+        with Image.open(file) as opened:
+            image = ImageOps.exif_transpose(opened)  # as a camera held it, and as every viewer shows it
             if image.mode.startswith("I"):  # 16 bits
                 grey = np.asarray(image, dtype=np.float32)[:, :, None] / 65535
                 return np.repeat(grey, 3, axis=2) if colour else grey

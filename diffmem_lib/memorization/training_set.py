@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -94,9 +95,8 @@ def survey(
     n, dim = training.shape
     duplicate_of = first_of_equals(training)
     done = Progress(progress, n * (n + 1) // 2)
-    _, squared = distances.nearest(training, k=k, progress=done)
+    sparsity, coverage = surveyed(training, k, done)
     done.finish()
-    sparsity, coverage = squared.mean(1) / dim, risk_from_neighbours(squared)
     by_label = {}
     for name, members in ({} if labels is None else groups(labels, sparsity.device)).items():
         by_label[name] = LabelSurvey(
@@ -105,6 +105,18 @@ def survey(
             risk=float(coverage.risk[members].nanmean()),
         )
     return TrainingSurvey(sparsity, coverage, duplicate_of, by_label, dim, k)
+
+
+def surveyed(training: Points, k: int, progress: Progress) -> tuple[Tensor, CoverageRisk]:
+    """Sparsity and predicted risk of every training point."""
+    _, squared = distances.nearest(training, k=k, progress=progress)
+    return squared.mean(1) / training.shape[1], risk_from_neighbours(squared)
+
+
+def unsurveyed(training: Points) -> tuple[Tensor, CoverageRisk]:
+    """The same where nobody looked: NaN, and no dimension."""
+    unknown = torch.full((len(training),), torch.nan, dtype=torch.float64, device=device_of(training))
+    return unknown, CoverageRisk(unknown, unknown, math.nan, 0)
 
 
 class Progress:
@@ -122,25 +134,34 @@ class Progress:
         self(self.total - self.done)
 
 
-def checked(training: Any, k: Any, labels: Any) -> tuple[Points, int, np.ndarray | None]:
+def checked(training: Any, k: Any, labels: Any, *, survey: bool = True) -> tuple[Points, int, np.ndarray | None]:
     """The arguments that concern the training set, as `audit` and `survey` take them."""
     training = points(training, "training")
-    k = _checks.neighbours(k, len(training))
+    k = _checks.neighbours(k, len(training)) if survey else _checks.integer(k, "k", low=1)
     return training, k, None if labels is None else array_of_labels(labels, len(training))
 
 
 def points(value: Any, name: str, beside: Points | None = None) -> Points:
     """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers.
 
-    ``beside`` are the points that it is compared with, of the same width and on the same device.
+    ``beside`` are the points that it is compared with, of the same width and on the same device. Another byte order is
+    turned into this machine's.
     """
     dim = None if beside is None else beside.shape[1]
     device = None if beside is None else device_of(beside)
     shape = (name[0], "d" if dim is None else dim)
+    if hasattr(value, "iloc"):  # a DataFrame or Series, without importing pandas
+        raise ValueError(f"{name} must be a tensor or an array, got {_checks.shown(value)}: give its .to_numpy()")
     if not isinstance(value, np.ndarray):
         return _tensors.floating(value, name, shape=shape, device=device)
     if device is not None and device.type != "cpu":
         raise ValueError(f"{name} must be on the device {device}, got an array")
+    if isinstance(value, np.ma.MaskedArray):
+        if np.ma.is_masked(value):
+            raise ValueError(f"{name} must hold no masked numbers, got {np.ma.count_masked(value)} of them")
+        value = value.data
+    if not value.dtype.isnative:
+        value = value.astype(value.dtype.newbyteorder("="))
     if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
         raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")
     if value.ndim != 2 or value.size == 0 or (dim is not None and value.shape[1] != dim):
@@ -157,18 +178,31 @@ def device_of(value: Points) -> torch.device:
     return value.device if isinstance(value, Tensor) else torch.device("cpu")
 
 
-def array_of_labels(labels: Any, n: int) -> np.ndarray:
-    """``labels`` as an array, one for each of n training points."""
-    array = labels.cpu().numpy() if isinstance(labels, Tensor) else np.asarray(labels)
+def array_of_labels(labels: Any, n: int, name: str = "labels") -> np.ndarray:
+    """``labels`` as an array, one for each of n points, all of one kind."""
+    if isinstance(labels, Tensor):
+        array = np.asarray(labels.tolist())  # NumPy knows no bfloat16
+    else:
+        array = np.asarray(labels)
+        if array.dtype.kind in "US" and not isinstance(labels, np.ndarray):  # [1, "1"] would become two equal texts
+            array = np.asarray(labels, dtype=object)
     if array.shape != (n,):
-        raise ValueError(f"labels must be one for each of the {n} training points, got shape {array.shape}")
+        raise ValueError(f"{name} must be one for each of {n} points, got shape {array.shape}")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError("labels must be finite, got NaN or infinity among them")
+        raise ValueError(f"{name} must be finite, got NaN or infinity among them")
     if array.dtype.kind == "O":
-        kinds = {type(label).__name__ if label == label else "NaN" for label in array}
+        kinds = {"NaN" if _is_missing(label) else type(label).__name__ for label in array}
         if len(kinds) > 1 or kinds & {"NoneType", "NaN"}:
-            raise ValueError(f"labels must be of one kind and none missing, got {', '.join(sorted(kinds))}")
+            raise ValueError(f"{name} must be of one kind and none missing, got {', '.join(sorted(kinds))}")
     return array
+
+
+def _is_missing(label: Any) -> bool:
+    """Whether a label is NaN, NaT or pandas's NA, whose comparison has no truth."""
+    try:
+        return bool(label != label)
+    except TypeError:
+        return True
 
 
 def groups(labels: np.ndarray, device: torch.device) -> dict[Hashable, Tensor]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from .. import _tensors
 from .attention import attend
+from .differentiation import LogDensity, PosteriorMean, Score
 from .distances import Cloud, half_distance_error, keeps_float32, pairs, rows_within, slices
 
 __all__ = ["EmpiricalDenoiser", "Posterior"]
@@ -52,6 +53,8 @@ class EmpiricalDenoiser:
 
     is attention over the training set. The object is itself a denoiser, a callable of (x, sigma).
     Nothing of size m·n is ever stored; distances too close to call are computed again by float64 differences.
+    ``log_density``, ``denoise`` and ``score`` can be differentiated by x, twice in all (from the log-density on, so
+    that its Hessian and the Jacobian of the other two are there), by autograd and ``torch.func`` alike.
     Derived in *The perfect denoiser memorizes* (chapters/perfect_denoiser.ipynb).
 
     Parameters
@@ -74,17 +77,25 @@ class EmpiricalDenoiser:
         """The posterior mean, as `denoise`."""
         return self.denoise(x, sigma)
 
-    @torch.no_grad()
     def log_density(self, x: Tensor, sigma: float) -> Tensor:
         """log p̂_σ(x) in nats, (m,), float64 and accurate to 1e-8 whatever the dtype of ``x``."""
+        return LogDensity.apply(x, sigma, self)
+
+    def denoise(self, x: Tensor, sigma: float) -> Tensor:
+        """The posterior mean E[x⁰ | x⁰ + σz = x], (m, d), in the dtype of ``x``."""
+        return PosteriorMean.apply(x, sigma, self)
+
+    def score(self, x: Tensor, sigma: float) -> Tensor:
+        """∇ log p̂_σ(x) = (E[x⁰ | x] − x)/σ², (m, d), in the dtype of ``x``."""
+        return Score.apply(x, sigma, self)
+
+    def _log_density(self, x: Tensor, sigma: float) -> Tensor:
         x, sigma = self._arguments(x, sigma)
         n, dim = self.training.shape
         log_sum = torch.cat([sums.log_sum for sums in self._passes(x, sigma)])
         return log_sum - math.log(n) - dim / 2 * math.log(2 * math.pi) - dim * math.log(sigma)
 
-    @torch.no_grad()
-    def denoise(self, x: Tensor, sigma: float) -> Tensor:
-        """The posterior mean E[x⁰ | x⁰ + σz = x], (m, d), in the dtype of ``x``."""
+    def _denoise(self, x: Tensor, sigma: float) -> Tensor:
         x, sigma = self._arguments(x, sigma)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for rows in slices(len(x), self._rows()):
@@ -92,9 +103,7 @@ class EmpiricalDenoiser:
             result[rows] = mean + self._cloud.centre.to(mean.dtype) if self._cloud.centred else mean
         return result
 
-    @torch.no_grad()
-    def score(self, x: Tensor, sigma: float) -> Tensor:
-        """∇ log p̂_σ(x) = (E[x⁰ | x] − x)/σ², (m, d), in the dtype of ``x``."""
+    def _score(self, x: Tensor, sigma: float) -> Tensor:
         x, sigma = self._arguments(x, sigma)
         result = torch.empty_like(x, memory_format=torch.contiguous_format)
         for rows in slices(len(x), self._rows()):
@@ -102,6 +111,16 @@ class EmpiricalDenoiser:
             mean += self._cloud.centre
             mean -= x[rows]
             result[rows] = mean.div_(sigma).div_(sigma)
+        return result
+
+    def _covariance_product(self, x: Tensor, v: Tensor, sigma: float) -> Tensor:
+        """The posterior covariance at each x (m, d) times that row of ``v`` (m, d), in the dtype of ``v``."""
+        x, sigma = self._arguments(x, sigma)
+        result = torch.empty_like(v, memory_format=torch.contiguous_format)
+        for rows in slices(len(x), self._rows()):
+            mean = _KernelSums(self._cloud, x[rows], sigma, mean=True).run().mean
+            along = (mean, v[rows].to(torch.float64))
+            result[rows] = _KernelSums(self._cloud, x[rows], sigma, mean=True, along=along).run().mean.to(v.dtype)
         return result
 
     @torch.no_grad()
@@ -160,11 +179,14 @@ class _KernelSums:
     """Running sums over training points for one block of queries y, in float64.
 
     With h_i = |y − x^i|²/2 and h the least of them, kept is Σ exp(−(h_i − h)/σ²), the same of the squares, and the mean
-    of x^i − c with these weights, where c is the centre of the training points.
+    of x^i − c with these weights, where c is the centre of the training points; ``along`` (a, v), both (m, d), the mean
+    of (x^i − c − a) (x^i − c − a)·v instead.
     """
 
-    def __init__(self, cloud: Cloud, x: Tensor, sigma: float, *, mean: bool) -> None:
-        self.cloud, self.x, self.sigma = cloud, x, sigma
+    def __init__(
+        self, cloud: Cloud, x: Tensor, sigma: float, *, mean: bool, along: tuple[Tensor, Tensor] | None = None
+    ) -> None:
+        self.cloud, self.x, self.sigma, self.along = cloud, x, sigma, along
         self.queries = x.to(torch.float64) - cloud.centre
         self.rounded = self.queries.to(torch.float32)
         self.half_norms = self.queries.square().sum(1) / 2
@@ -254,7 +276,11 @@ class _KernelSums:
         self._rescale(torch.minimum(value, self.least))
         weight = half.sub_(self.least[:, None]).mul_(-1 / self.sigma**2).clamp_(min=-80).exp_()
         self.total += weight.sum(1)
-        if self.moment is not None:
+        if self.along is not None and self.moment is not None:
+            (mean, v), points = self.along, self.cloud.block(columns, torch.float64)
+            weighted = weight * (v @ points.T - (mean * v).sum(1, keepdim=True))
+            self.moment.addmm_(weighted, points).sub_(weighted.sum(1, keepdim=True) * mean)
+        elif self.moment is not None:
             self.moment.addmm_(weight, self.cloud.block(columns, torch.float64))
         self.squares += weight.square_().sum(1)
 
@@ -290,4 +316,8 @@ class _KernelSums:
             matters = (weight > 0).nonzero()[:, 0]
             points = points[matters].to(torch.float64)
             points = points - self.cloud.centre if self.cloud.centred else points
+            if self.along is not None:
+                mean, v = (part[row[matters]] for part in self.along)
+                points = points - mean
+                points = points * (points * v).sum(1, keepdim=True)
             self.moment.index_add_(0, row[matters], points * weight[matters, None])

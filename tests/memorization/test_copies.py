@@ -5,9 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom
 
-from diffmem_lib.memorization import audit, binomial_interval, local_sparsity
+from diffmem_lib.memorization import audit, binomial_interval, difference_interval, local_sparsity
 
 OBJECTS = np.array([1.0] * 10 + [math.nan], dtype=object)
 
@@ -35,7 +34,7 @@ def by_differences(samples, training, threshold):
         other = [i for i in range(len(x)) if not np.array_equal(x[i], x[first])]
         rows.append((first, distance[first], min(distance[i] for i in other)))
     first, d1, d2 = (np.array(column) for column in zip(*rows, strict=True))
-    return first, d1, d2, d1 / d2 < threshold
+    return first, d1, d2, np.sqrt(d1) / np.sqrt(d2) < threshold
 
 
 def test_planted_copies_at_3072_dimensions():
@@ -59,18 +58,109 @@ def test_rate_counts_each_nearest_point():
     samples = torch.tensor([[0.1, 0.0], [4.9, 0.0], [4.8, 0.0], [0.0, 9.0]])
     report = audit(samples, training, k=1)
     assert report.assigned.tolist() == [3, 0, 1, 1]
-    assert report.copied.tolist() == [1, 0, 1, 1]
+    assert report.memorized_count.tolist() == [1, 0, 1, 1]
     assert report.rate.tolist()[0] == pytest.approx(1 / 3)
     assert math.isnan(report.rate[1])
     assert report.rate[2:].tolist() == [1.0, 1.0]  # equal points share their rate
 
 
-def test_threshold_is_strict_and_of_squared_distances():
-    """At 1 between 0 and 3 the squared ratio is 1/4 exactly, the Euclidean one 1/2."""
+def test_threshold_is_strict_and_of_euclidean_distances_unless_said_otherwise():
+    """At 1 between 0 and 3 the Euclidean ratio is 1/2 exactly, the squared one 1/4."""
     training, sample = torch.tensor([[0.0], [3.0], [50.0]]), torch.tensor([[1.0]])
-    assert not audit(sample, training, k=1, threshold=0.25).memorized.any()
-    assert audit(sample, training, k=1, threshold=0.2500001).memorized.all()
-    assert not audit(sample, training, k=1, threshold=0.2).memorized.any()
+    for distance, ratio in (("euclidean", 0.5), ("squared", 0.25)):
+        assert not audit(sample, training, k=1, threshold=ratio, distance=distance).memorized.any()
+        assert audit(sample, training, k=1, threshold=ratio + 1e-7, distance=distance).memorized.all()
+        assert audit(sample, training, k=1, threshold=0.3, distance=distance).memorized.all() == (ratio < 0.3)
+    report = audit(sample, training, k=1)
+    assert (report.threshold, report.convention) == (1 / 3, "euclidean")
+    assert report.counts(0.4) == (0, None)
+    assert report.counts(0.4, "squared") == (1, None)
+    with pytest.raises(ValueError, match="distance"):
+        audit(sample, training, k=1, distance="cosine")
+
+
+def test_a_third_at_its_boundary_in_both_conventions():
+    """r1 = 1 and r2 = 3: a third exactly, so not memorized; likewise of squared distances 1 and 3."""
+    assert not audit(torch.tensor([[1.0]]), torch.tensor([[0.0], [4.0]]), k=1).memorized.any()
+    line = torch.tensor([[0.0, 0.0, 0.0, 0.0], [2.0, 1.0, 1.0, 0.0]])
+    assert not audit(torch.tensor([[1.0, 0.0, 0.0, 0.0]]), line, k=1, distance="squared").memorized.any()
+
+
+def test_p_values_and_discoveries():
+    """Ten near copies among fifty samples, and two hundred held-out points."""
+    training, held_out = points(300, 8, 0), points(200, 8, 1)
+    samples = torch.cat([training[:10] + 1e-3, training[10:11], points(39, 8, 2)])
+    report = audit(samples, training, held_out)
+    _, d1, d2, _ = by_differences(samples, training, 1 / 3)
+    _, h1, h2, _ = by_differences(held_out, training, 1 / 3)
+    expected = [(1 + (h1 / h2 <= ratio).sum()) / 201 for ratio in d1 / d2]
+    assert report.p_value.tolist() == pytest.approx(expected)
+    assert report.copied[:11].all()
+    assert report.copied.sum() <= 13
+    assert report.dominance[10] == math.inf
+    assert report.p_value[10] == 1 / 201
+    assert report.fewest == 5
+    assert report.excess == report.fraction - report.held_out_fraction
+    assert report.excess_interval == difference_interval(int(report.memorized.sum()), 50, 0, 200)
+    assert not audit(samples, training, held_out[:10]).copied.any()
+    assert audit(samples, training, held_out[:10]).fewest > 50
+    assert audit(samples, training, held_out, fdr=0.5).copied.sum() >= report.copied.sum()
+
+
+def test_without_held_out_points_nothing_is_judged():
+    report = audit(points(5, 3, 1), points(30, 3, 0))
+    assert torch.isnan(report.p_value).all()
+    assert report.copied.tolist() == [False] * 5
+    assert all(math.isnan(value) for value in (report.excess, *report.excess_interval))
+    assert report.fewest is None
+
+
+def test_classes_are_judged_by_themselves():
+    """Each sample is compared with what is held out of its own class, if anything is."""
+    training = torch.cat([points(200, 4, 0), 50 + points(200, 4, 1)])
+    held_out, samples = torch.cat([points(60, 4, 2), 50 + points(40, 4, 3)]), torch.cat([points(6, 4, 4), training[:2]])
+    names, theirs = ["a"] * 6 + ["b", "c"], ["a"] * 60 + ["b"] * 40
+    report = audit(samples, training, held_out, sample_labels=names, held_out_labels=theirs)
+    whole = audit(samples, training, held_out[:60])
+    assert torch.equal(report.p_value[:6], whole.p_value[:6])
+    assert report.p_value[6] == 1 / 41
+    assert report.p_value[7] == 1  # nothing of its class is held out
+    assert report.fewest == 3  # 60 in the largest class: 8/(.05·61)
+    given = {"samples": samples, "training": training, "held_out": held_out}
+    with pytest.raises(ValueError, match="held_out_labels must be given too"):
+        audit(**given, sample_labels=names)
+    with pytest.raises(ValueError, match="sample_labels must be given too"):
+        audit(**given, held_out_labels=theirs)
+    with pytest.raises(ValueError, match="held_out must be given too"):
+        audit(samples, training, sample_labels=names, held_out_labels=theirs)
+    with pytest.raises(ValueError, match="sample_labels must be one for each of 8 points"):
+        audit(**given, sample_labels=names[1:], held_out_labels=theirs)
+    with pytest.raises(ValueError, match="held_out_labels must be of the kind of sample_labels"):
+        audit(**given, sample_labels=names, held_out_labels=[1] * 100)
+
+
+def test_without_survey():
+    """Sparsity and risk are NaN, the rest is the same, and training sets of k points will do."""
+    samples, training = planted()
+    whole, quick = audit(samples, training, k=5), audit(samples, training, labels=["a"] * 400, survey=False)
+    for name in ("memorized", "nearest", "distance", "memorized_count", "duplicate_of"):
+        assert torch.equal(getattr(whole, name), getattr(quick, name)), name
+    assert torch.isnan(quick.sparsity).all()
+    assert torch.isnan(quick.coverage.risk).all()
+    assert math.isnan(quick.labels["a"].risk)
+    seen = []
+    audit(samples, training[:10], survey=False, progress=lambda *pair: seen.append(pair))
+    assert seen[-1] == (100, 100)
+
+
+def test_rate_per_point_counts_every_visited_point_once():
+    training = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [0.0, 10.0]])
+    samples = torch.tensor([[0.1, 0.0], [4.9, 0.0], [4.8, 0.0], [0.0, 9.0]])
+    report = audit(samples, training, k=1, labels=["x", "x", "y", "y"])
+    assert report.fraction == 0.5
+    assert report.point_rate == pytest.approx((1 / 3 + 1) / 2)
+    assert report.labels["x"].point_rate == pytest.approx(1 / 3)
+    assert report.labels["y"].point_rate == 1  # the repeated point once
 
 
 def test_labels_and_held_out():
@@ -108,7 +198,7 @@ def test_arrays_on_disk_give_the_same(tmp_path):
         np.save(tmp_path / f"{name}.npy", values.numpy())
     mapped = [np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in ("samples", "training")]
     report = audit(*mapped, held_out=mapped[0], k=5)
-    for name in ("memorized", "nearest", "distance", "assigned", "copied", "sparsity", "duplicate_of"):
+    for name in ("memorized", "nearest", "distance", "assigned", "memorized_count", "sparsity", "duplicate_of"):
         assert torch.equal(getattr(report, name), getattr(expected, name)), name
 
 
@@ -120,14 +210,6 @@ def test_progress_rises_to_the_end():
     done = [pair[0] for pair in seen]
     assert done == sorted(done)
     assert seen[-1][0] == seen[-1][1] == 3000 * 70 + 3000 * 3001 // 2
-
-
-@pytest.mark.parametrize(("count", "total"), [(0, 10), (3, 10), (10, 10), (7, 500)])
-def test_interval_by_its_definition(count, total):
-    """At either end the count seen is as rare as 2.5 %."""
-    low, high = binomial_interval(count, total)
-    assert low == 0 if count == 0 else binom.sf(count - 1, total, low) == pytest.approx(0.025)
-    assert high == 1 if count == total else binom.cdf(count, total, high) == pytest.approx(0.025)
 
 
 # Bad input
@@ -167,6 +249,64 @@ def test_bad_options():
     for threshold in (0, 1, -1, 2, math.nan, "third"):
         with pytest.raises(ValueError, match="threshold"):
             audit(samples, training, threshold=threshold)
-    for labels in ([1] * 10, [[1] * 11], 3, np.full(11, math.nan), [None] * 5 + ["a"] * 6, OBJECTS):
+    for fdr in (0, 1, math.nan, "few"):
+        with pytest.raises(ValueError, match="fdr"):
+            audit(samples, training, fdr=fdr)
+    for labels in (
+        [1] * 10,
+        [[1] * 11],
+        3,
+        np.full(11, math.nan),
+        [None] * 5 + ["a"] * 6,
+        OBJECTS,
+        ["1"] * 10 + [1],
+        ["a"] * 10 + [math.nan],
+    ):
         with pytest.raises(ValueError, match="labels"):
             audit(samples, training, labels=labels)
+
+
+def test_pixels_divided_in_two_widths_are_equal():
+    """A byte over 255 has other digits in float32 than in float64; a copy is a copy all the same."""
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (40, 12)).astype(np.uint8)
+    wide, narrow = pixels / 255.0, pixels.astype(np.float32) / 255
+    for samples, training in ((narrow[:5], wide), (wide[:5], narrow)):
+        report = audit(samples, training, held_out=samples[:2], k=3)
+        assert (report.distance[:, 0] == 0).all()
+        assert report.dominance.tolist() == [math.inf] * 5
+        assert report.held_out_in_training == 2
+        near = audit(samples + samples.dtype.type(1e-5), training, k=3)
+        assert (near.distance[:, 0] > 0).all()
+
+
+def test_arrays_of_other_kinds():
+    good = points(40, 3, 0).numpy()
+    masked = np.ma.masked_array(good, mask=np.zeros_like(good, dtype=bool))
+    expected = audit(good, good, k=3).distance
+    assert torch.equal(audit(masked, masked, k=3).distance, expected)
+    assert torch.equal(audit(good.astype(">f4"), good.astype(">f4"), k=3).distance, expected)
+    masked[3, 1] = np.ma.masked
+    with pytest.raises(ValueError, match="samples must hold no masked numbers, got 1"):
+        audit(masked, good)
+    with pytest.raises(ValueError, match="samples must be a float32"):
+        audit(torch.from_numpy(good).bfloat16(), good)
+
+
+def test_pandas():
+    pandas = pytest.importorskip("pandas")
+    good = points(40, 3, 0).numpy()
+    with pytest.raises(ValueError, match=r"samples must be .*DataFrame: give its \.to_numpy\(\)"):
+        audit(pandas.DataFrame(good), good)
+    with pytest.raises(ValueError, match=r"samples must be .*Series"):
+        audit(pandas.Series(good[:, 0]), good)
+    names = pandas.Series(["a", "b"] * 20)
+    assert audit(good, good, labels=names, k=3).labels.keys() == {"a", "b"}
+    names[3] = pandas.NA
+    with pytest.raises(ValueError, match="none missing"):
+        audit(good, good, labels=names, k=3)
+
+
+def test_labels_that_numpy_does_not_know():
+    good = points(40, 3, 0)
+    assert audit(good, good, labels=(torch.arange(40) % 2).bfloat16(), k=3).labels.keys() == {0.0, 1.0}

@@ -64,3 +64,83 @@ def test_mixed_sizes(tmp_path):
         Image.fromarray(np.zeros(shape, dtype=np.uint8)).save(tmp_path / f"{name}.png")
     with pytest.raises(inputs.InputError, match=r"b\.png"):
         inputs.load(str(tmp_path))
+
+
+@pytest.mark.parametrize("kind", [">u2", ">u1", ">f4", ">f8", ">f2"])
+def test_another_byte_order(tmp_path, kind):
+    array = (200 * RNG.random((5, 3))).astype(kind)
+    np.save(tmp_path / "big.npy", array)
+    np.save(tmp_path / "native.npy", array.astype(array.dtype.newbyteorder("=")))
+    big, native = (inputs.load(str(tmp_path / f"{name}.npy")).points for name in ("big", "native"))
+    np.testing.assert_array_equal(big, native)
+    assert big.dtype.isnative
+
+
+def test_images_lie_as_a_viewer_shows_them(tmp_path):
+    """A camera held upright writes the image on its side, and says so; orientation 6 is a quarter turn to the right."""
+    image = RNG.integers(0, 256, (4, 6), dtype=np.uint8)
+    turned = Image.Exif()
+    turned[274] = 6
+    Image.fromarray(image).save(tmp_path / "a.png", exif=turned)
+    loaded = inputs.load(str(tmp_path))
+    assert loaded.image_shape == (6, 4, 1)
+    np.testing.assert_allclose(loaded.pixels(0)[:, :, 0], np.rot90(image, -1) / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("suffix", ["ppm", "tga", "heic", "tiff", "pgm", "svg"])
+def test_images_of_another_kind_are_not_passed_over_without_a_word(tmp_path, suffix):
+    (tmp_path / f"a.{suffix}").touch()
+    with pytest.raises(inputs.InputError, match="1 image of another kind that are not read: convert them to PNG"):
+        inputs.load(str(tmp_path))
+    Image.fromarray(np.zeros((4, 5), dtype=np.uint8)).save(tmp_path / "b.png")
+    assert inputs.load(str(tmp_path)).unread == "1 image of another kind"
+
+
+def test_jpeg_by_its_other_names(tmp_path):
+    image = Image.fromarray(np.zeros((4, 5), dtype=np.uint8))
+    for name in ("a.jfif", "b.jpe"):
+        image.save(tmp_path / name, format="JPEG")
+    assert inputs.load(str(tmp_path)).files == ("a.jfif", "b.jpe")
+
+
+FILES = ("a.png", "b.png", "c.png")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        (
+            "a.jpg,cat b.jpg,dog c.jpg,cat",
+            "3 of 3 images have no label, e.g. a.png, while 3 names are unknown, e.g. a.jpg",
+        ),
+        ("x/a.png,cat x/b.png,dog x/c.png,cat", "3 of 3 images have no label, e.g. a.png, while 3 names are unknown"),
+        ("a.png,cat b.png,dog", "1 of 3 images have no label, e.g. c.png"),
+        ("a.png,cat b.png,dog c.png,cat a.png,dog", "a.png has two labels"),
+    ],
+)
+def test_names_that_do_not_match_are_not_taken_for_labels(tmp_path, lines, said):
+    (tmp_path / "labels.txt").write_text(lines.replace(" ", "\n"))
+    with pytest.raises(inputs.InputError, match=said):
+        inputs.load_labels(str(tmp_path / "labels.txt"), FILES)
+
+
+def test_a_heading_and_further_names_do_no_harm(tmp_path):
+    (tmp_path / "labels.txt").write_text("name,label\nc.png,cat\na.png,dog\nd.png,cat\nb.png,dog, small\n")
+    assert inputs.load_labels(str(tmp_path / "labels.txt"), FILES).tolist() == ["dog", "dog, small", "cat"]
+
+
+def test_refusals_say_how_to_convert(tmp_path):
+    np.save(tmp_path / "x.npy", np.zeros((3, 2), dtype=int))
+    with pytest.raises(inputs.InputError, match=r"array\.astype\('float32'\)"):
+        inputs.load(str(tmp_path / "x.npy"))
+    (tmp_path / "x.csv").write_text("1,2")
+    with pytest.raises(inputs.InputError, match=r"numpy\.save\(path, array\) writes one"):
+        inputs.load(str(tmp_path / "x.csv"))
+
+
+def test_standardized():
+    training = np.array([[0.0, 5.0, 1.0], [2.0, 5.0, 3.0]], dtype=np.float32)
+    found = inputs.standardized(training + np.float32(1), training)
+    np.testing.assert_allclose(found, [[1, 6, 2], [3, 6, 4]])
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(inputs.standardized(10 * training, 10 * training), [[0, 50, 1], [2, 50, 3]])

@@ -2,12 +2,14 @@
 
 import dataclasses
 import json
+import re
 
 import numpy as np
 import pytest
 import torch
 
 from diffmem_lib.memorization import audit, inputs, report, survey
+from diffmem_lib.memorization.rates import DISTANCES, THRESHOLDS
 
 
 @pytest.fixture
@@ -64,8 +66,169 @@ def test_a_training_set_alone(audited):
     assert page.count("<img") == 20  # as many as are listed, and no pairs
     assert page.count("<h1>") == report.as_html(found, sources).count("<h1>") == 1
     for output in (text, page):
-        assert "memorized if" not in output
+        assert "is memorized by" not in output
         assert "D2" not in output
+
+
+@pytest.fixture
+def with_held_out():
+    """Forty images of which some samples are copies, with files, labels, and held-out images."""
+    rng = np.random.default_rng(1)
+    points = {"training": rng.random((40, 16)), "held_out": rng.random((25, 16))}
+    points["samples"] = np.concatenate([points["training"][:5], rng.random((15, 16))])
+    parts = {
+        name: inputs.Loaded(array, f"{name}.npy", (4, 4, 1), tuple(f"{name}-{i}.png" for i in range(len(array))))
+        for name, array in points.items()
+    }
+    return audit(**points, labels=["Ann", "Bob"] * 20), report.Sources(**parts)
+
+
+def test_both_conventions_stand_side_by_side(with_held_out):
+    found, sources = with_held_out
+    document = json.loads(report.as_json(found, sources))
+    assert document["convention"] == "euclidean"
+    assert document["criterion"] == "memorized by r1/r2 < 0.3333 in Euclidean distances"
+    assert document["memorized_fraction"] == found.counts(1 / 3)[0] / 20
+    assert document["other_convention"]["convention"] == "squared"
+    assert document["other_convention"]["memorized_fraction"] == found.counts(1 / 3, "squared")[0] / 20
+    assert document["other_convention"]["held_out_fraction"] == found.counts(1 / 3, "squared")[1] / 25
+    text, page = report.as_text(found, sources), report.as_html(found, sources)
+    for output in (text, page):
+        assert "in Euclidean distances" in output
+        assert "1/6" in output
+    assert "by D1/D2 < 0.3333 in squared distances" in text
+    curve = document["curve"]
+    assert curve["samples"] == sorted(curve["samples"])
+    at = curve["euclidean_threshold"].index(0.5)
+    assert curve["squared_threshold"][at] == 0.25
+    assert (curve["samples"][at], curve["held_out"][at]) == tuple(
+        count / total for count, total in zip(found.counts(0.5), (20, 25), strict=True)
+    )
+
+
+def test_what_held_out_points_say(with_held_out):
+    found, sources = with_held_out
+    document = json.loads(report.as_json(found, sources))
+    assert document["samples"]["p_value"] == found.p_value.tolist()
+    assert document["samples"]["copied"] == found.copied.tolist()
+    assert (document["excess"], document["excess_interval_95"]) == (found.excess, list(found.excess_interval))
+    assert (document["fdr"], document["copied_count"]) == (0.05, int(found.copied.sum()))
+    text = report.as_text(found, sources)
+    assert f"excess    {100 * found.excess:.1f} %" in text
+    assert f"otherwise {100 * found.counts(1 / 3, 'squared')[0] / 20:.1f} %" in text
+    assert f"copied    {int(found.copied.sum())} samples, at a false discovery rate of 0.05" in text
+
+
+@pytest.mark.parametrize(("held_out", "said"), [(9, "too small to find any among 20"), (80, "fewer than 5 among 20")])
+def test_a_held_out_set_that_is_too_small_is_said(with_held_out, held_out, said):
+    """Without copies: 1/10 is above .05, and 1/81 is at most .05·k/20 from k = 5 on."""
+    _, sources = with_held_out
+    rng = np.random.default_rng(2)
+    samples, others = rng.random((20, 16)), rng.random((held_out, 16))
+    found = audit(samples, sources.training.points, others)
+    parts = {"samples": inputs.Loaded(samples, "s", None), "held_out": inputs.Loaded(others, "h", None)}
+    sources = report.Sources(sources.training, **parts)
+    for output in (report.as_text(found, sources), report.as_html(found, sources)):
+        assert f"too small to find {said.removeprefix('too small to find ')}" in output
+
+
+def test_one_exact_copy_makes_no_mean_infinite(with_held_out):
+    found, sources = with_held_out
+    rates = json.loads(report.as_json(found, sources))["rates"]["samples"]
+    finite = found.dominance[~found.dominance.isinf()]
+    assert (rates["exact"], rates["dominance"]) == (5, pytest.approx(float(finite.mean())))
+    assert rates["pooled"][rates["thresholds"].index(1 / 3)] == found.fraction
+    assert rates["per_point"][rates["thresholds"].index(1 / 3)] == pytest.approx(found.point_rate)
+    text = report.as_text(found, sources)
+    assert not re.search(r"\b(inf|nan)\b", text)
+    assert f"dominance mean log(D2/D1) {float(finite.mean()):.3g}, 5 exact copies apart" in text
+    only = audit(sources.training.points[:5], sources.training.points)
+    parts = report.Sources(sources.training, inputs.Loaded(sources.training.points[:5], "s", None))
+    assert "dominance mean log(D2/D1) –, 5 exact copies apart" in report.as_text(only, parts)
+
+
+def test_bins_have_both_sides(with_held_out):
+    """Sparsity and dominance, with held-out points, at all usual thresholds at once."""
+    found, sources = with_held_out
+    document = json.loads(report.as_json(found, sources))
+    assert len(document["by_sparsity"]) == 10
+    assert document["by_sparsity"][0]["samples"]["thresholds"] == [1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3]
+    assert sum(part["held_out"]["assigned"] for part in document["by_sparsity"]) == 25
+    page = report.as_html(found, sources)
+    assert all(f"rate below {name}" in page for name in ("1/6", "1/4", "1/3", "1/2", "2/3"))
+    assert "held out per point" in page
+
+
+FORMS = (report.as_text, report.as_html, report.as_json)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_redacted_report_depends_on_nothing_of_single_points(with_held_out, form):
+    """Other distances, ratios, p-values, pixels and names, with the same shares and counts, give the same words."""
+    found, sources = with_held_out
+    flat = form(found, sources, redact=True)
+    assert flat != form(found, sources)
+    for name in (*sources.training.files, *sources.samples.files, "training.npy", "samples.npy", "Ann", "Bob"):
+        assert name not in flat
+    assert "<img" not in flat
+    assert "base64" not in flat
+    scale = torch.tensor([1.7, 1.7 * (1 + 1e-9)], dtype=torch.float64)
+    changed = dataclasses.replace(
+        found,
+        distance=found.distance * scale,
+        held_out_distance=found.held_out_distance * scale,
+        p_value=found.p_value * 0.9,
+        sparsity=found.sparsity.flip(0) * 1.7,
+        coverage=dataclasses.replace(found.coverage, risk=found.coverage.risk + 1, reference_sigma=7.0, dimension=3),
+        nearest=39 - found.nearest,
+        assigned=found.assigned.flip(0),
+        memorized_count=found.memorized_count.flip(0),
+        rate=found.rate.flip(0),
+        labels={"Eve": next(iter(found.labels.values()))},
+    )
+    assert all(changed.counts(limit, way) == found.counts(limit, way) for limit in THRESHOLDS for way in DISTANCES)
+    renamed = {
+        name: dataclasses.replace(part, points=part.points.copy(), source="x", files=tuple("x" * len(part.points)))
+        for name, part in vars(sources).items()
+        if isinstance(part, inputs.Loaded)
+    }
+    for part in renamed.values():
+        part.points[:, 3] = part.points[:, 3][::-1]
+    assert form(changed, report.Sources(**renamed), redact=True) == flat
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_redacted_survey_holds_counts_only(with_held_out, form):
+    _, sources = with_held_out
+    points = sources.training.points
+    alone = report.Sources(sources.training)
+    flat = form(survey(points, ["Ann", "Bob"] * 20), alone, redact=True)
+    assert flat == form(survey(points**2), alone, redact=True)
+    assert "40" in flat
+    assert "training-0" not in flat
+
+
+def test_a_report_says_that_it_is_no_proof_of_privacy(with_held_out):
+    for form in FORMS:
+        words = " ".join(form(*with_held_out).split())
+        assert "no guarantee of privacy" in words
+        assert "2505.01524, 2312.05114" in words
+        assert "can itself leak" in words
+        assert "can itself leak" not in " ".join(form(*with_held_out, redact=True).split())
+
+
+def test_a_report_without_survey(with_held_out):
+    _, sources = with_held_out
+    training, samples, held_out = (part.points for part in (sources.training, sources.samples, sources.held_out))
+    found = audit(samples, training, held_out, labels=["Ann", "Bob"] * 20, survey=False)
+    page, text = report.as_html(found, sources), report.as_text(found, sources)
+    document = json.loads(report.as_json(found, sources))
+    assert document["training"]["sparsity"] == [None] * 40
+    assert document["by_sparsity"] == []
+    for output in (page, text):
+        assert not re.search(r"\bnan\b", output)
+        assert "Sparsity is" not in output
+    assert "Most at risk" not in page
 
 
 def test_duplicates_are_named():
@@ -87,3 +250,44 @@ def test_other_scales_are_pointed_out(audited, name):
     assert f"Are {name.replace('held_out', 'held-out points')} and training points scaled alike?" in " ".join(
         text.split()
     )
+
+
+SPARSE = np.where(np.arange(64) % 32 == 5, np.random.default_rng(3).random((300, 64)), 0.0)  # 97 % zeros
+
+
+def scale_doubts(samples, training):
+    sources = report.Sources(inputs.Loaded(training, "t", None), inputs.Loaded(samples, "s", None))
+    return "scaled alike?" in " ".join(report.as_text(audit(samples, training, k=3), sources).split())
+
+
+@pytest.mark.parametrize("other", [lambda x: 255 * x, lambda x: 2 * x - 1], ids=["255", "from -1 to 1"])
+def test_the_scale_of_images_that_are_nearly_empty(other):
+    assert scale_doubts(other(SPARSE[:50]), SPARSE)
+
+
+def test_samples_of_a_network_on_nearly_empty_images_are_scaled_alike():
+    """Its black is not quite black, which is no other scale."""
+    assert not scale_doubts(SPARSE[:50] + 0.01 * np.random.default_rng(4).standard_normal((50, 64)), SPARSE)
+
+
+def test_data_sorted_by_class_are_scaled_alike():
+    """The first thousand are all of one class."""
+    rng = np.random.default_rng(5)
+    training = np.concatenate([rng.random((1500, 4)), 5 + rng.random((1500, 4))])
+    assert not scale_doubts(training[rng.permutation(3000)[:400]] + 1e-3, training)
+    assert scale_doubts(2 * training, training)
+
+
+def test_one_column_that_carries_everything():
+    rng = np.random.default_rng(6)
+    training = rng.standard_normal((80, 3)) * np.array([1.0, 40.0, 1.0])
+    sources = report.Sources(inputs.Loaded(training, "t", None))
+    text = " ".join(report.as_text(survey(training), sources).split())
+    assert "Column 1 (of 0 to 2) carries over 99 %" in text
+    assert "--standardize" in text
+    mended = dataclasses.replace(sources, standardized=True)
+    text = " ".join(report.as_text(survey(training), mended).split())
+    assert "carries over" not in text
+    assert "divided by its standard deviation" in text
+    alike = report.Sources(inputs.Loaded(training / [1, 40, 1], "t", None))
+    assert "carries over" not in " ".join(report.as_text(survey(training), alike).split())

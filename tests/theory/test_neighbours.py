@@ -1,0 +1,166 @@
+"""The neighbour ratio against mpmath's integrals, closed forms, the bandwidths of `kde`, limits and direct draws."""
+
+import math
+
+import mpmath
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from diffmem_lib.theory import kde, neighbours
+
+# --- flat density -----------------------------------------------------------------------------------
+
+
+def test_the_literatures_third_by_hand():
+    """Of Euclidean distances, so a ninth of squared ones: one fresh point in three at D = 1, in 81 at D = 4."""
+    np.testing.assert_allclose(neighbours.ratio_cdf(1 / 9, [1, 4]), [1 / 3, 1 / 81], rtol=1e-14)
+    assert math.sqrt(neighbours.critical_ratio(0.01, 9)) == pytest.approx(0.60, abs=5e-3)
+    assert math.sqrt(neighbours.critical_ratio(0.01, 42)) == pytest.approx(0.90, abs=5e-3)
+
+
+def test_edges_and_shapes():
+    assert neighbours.ratio_cdf(0, 3) == 0
+    assert neighbours.ratio_cdf(1, 3) == neighbours.critical_ratio(1, 3) == 1
+    assert isinstance(neighbours.ratio_cdf(0.5, 3), float)
+    assert neighbours.ratio_cdf(np.ones((4, 1)), np.ones(3)).shape == (4, 3)
+
+
+@given(st.floats(1e-6, 1), st.floats(0.5, 500))
+def test_each_is_the_inverse_of_the_other(level, dimension):
+    ratio = neighbours.critical_ratio(level, dimension)
+    assert neighbours.ratio_cdf(ratio, dimension) == pytest.approx(level, rel=1e-12)
+
+
+def test_law_on_a_flat_density():
+    """Uniform on the unit square seen from its middle; the edge is beyond the second neighbour but for e^{−150}."""
+    rng, sets = np.random.default_rng(0), 20000
+    squared = np.sort(((rng.random((sets, 200, 2)) - 0.5) ** 2).sum(2), axis=1)
+    ratio = squared[:, 0] / squared[:, 1]
+    for level in (0.05, 0.5):
+        share = (ratio < neighbours.critical_ratio(level, 2)).mean()
+        assert share == pytest.approx(level, abs=4.5 * math.sqrt(level * (1 - level) / sets))
+
+
+# --- effective dimension ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("dim", "n"), [(64, 1000), (64, 20000), (16, 5000), (256, 3)])
+def test_equal_eigenvalues_are_in_the_bandwidths(dim, n):
+    """u = 1/h_G², and E_1 = d h*²/2."""
+    alpha = math.log(n) / dim
+    narrow, best = kde.condensation_bandwidth(alpha), kde.optimal_bandwidth(alpha)
+    found = neighbours.effective_dimension(np.full(dim, 0.3), n)
+    assert found == pytest.approx(dim * (best / narrow) ** 2, rel=1e-12)
+    assert found == pytest.approx(dim * (1 - (narrow**2 / (1 + narrow**2)) ** 2), rel=1e-12)
+
+
+def test_spectra_in_thirty_digits():
+    with mpmath.workdps(30):
+        for eigenvalues, n in ((np.arange(1, 41) ** -1.5, 500), ([3.0, 0.0, 1e-4], 1e6)):
+            values = [mpmath.mpf(v) for v in eigenvalues]
+
+            def rate(u, values=values):
+                return sum(mpmath.log1p(u * v) - u * v / (1 + u * v) ** 2 for v in values) / 2
+
+            u = mpmath.findroot(lambda u: rate(u) - mpmath.log(n), (1e-2, 1e8), solver="anderson")  # noqa: B023
+            exact = sum(1 - 1 / (1 + u * v) ** 2 for v in values)
+            assert neighbours.effective_dimension(eigenvalues, n) == pytest.approx(float(exact), rel=1e-12)
+
+
+def test_limits_of_many_and_few_points():
+    assert neighbours.effective_dimension(np.ones(5), 1e300) == pytest.approx(5, rel=1e-12)
+    dim = 10**6  # the next term is of relative order u = √(4 log n/3d), 1e-3
+    assert neighbours.effective_dimension(np.ones(dim), 3) == pytest.approx(
+        4 * math.sqrt(dim * math.log(3) / 3), rel=2e-3
+    )
+
+
+def test_units_and_directions_without_data_do_not_count():
+    plain = neighbours.effective_dimension([1.0, 0.5, 0.1], 100)
+    assert neighbours.effective_dimension([0.0, 1e300, 5e299, 1e299], 100) == pytest.approx(plain, rel=1e-12)
+    assert neighbours.effective_dimension([1e-300, 5e-301, 1e-301], 100) == pytest.approx(plain, rel=1e-12)
+    assert neighbours.effective_dimension([1.0, 1e-320], 1e308) > 1 - 1e-12
+
+
+# --- exact dimension --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("n", [2, 3, 1000, 10**9])
+def test_two_dimensions_from_the_middle_in_closed_form(n):
+    """r²/2 is exponential, and ∫ (1 − e^{−s}) e^{−(n−1)s} ds/s = log(n/(n−1)) (Frullani)."""
+    assert neighbours.exact_dimension(n, 2, 0) == pytest.approx(-2 / (n * math.log1p(-1 / n)), rel=1e-11)
+
+
+@pytest.mark.parametrize(("n", "dim"), [(2, 1), (20, 1), (1000, 3)])
+def test_against_the_integral_in_mpmath(n, dim):
+    """In one dimension from a typical point, F = Φ(r − 1) − Φ(−r − 1); in three from the middle, the χ² law."""
+
+    def share(r):
+        if dim == 1:
+            return mpmath.ncdf(r - 1) - mpmath.ncdf(-r - 1)
+        return mpmath.gammainc(mpmath.mpf(3) / 2, 0, r**2 / 2, regularized=True)
+
+    with mpmath.workdps(20):
+        inverse = mpmath.quad(lambda r: n * share(r) * (1 - share(r)) ** (n - 1) / r, [0, 0.01, 0.1, 1, 3, 6, 15])
+    square = None if dim == 1 else 0
+    assert neighbours.exact_dimension(n, dim, square) == pytest.approx(float(1 / inverse), rel=1e-10)
+
+
+@pytest.mark.parametrize(
+    ("n", "dim", "exact", "leading"),
+    [
+        (1000, 64, 36.49, 37.8),
+        (20000, 64, 41.84, 42.9),
+        (5000, 16, 14.62, 14.7),
+        (20000, 32, 25.93, 26.3),
+        (20000, 128, 64.57, 66.7),
+        (20000, 256, 96.83, 100.5),
+    ],
+)
+def test_what_simulations_confirmed(n, dim, exact, leading):
+    assert neighbours.exact_dimension(n, dim) == pytest.approx(exact, abs=6e-3)
+    assert neighbours.effective_dimension(np.ones(dim), n) == pytest.approx(leading, abs=0.06)
+
+
+def test_the_leading_order_is_approached():
+    """At fixed α the relative difference falls like (log d)/d."""
+    misses = []
+    for dim in (32, 128, 512):
+        n = math.exp(dim / 8)
+        misses.append(1 - neighbours.exact_dimension(n, dim) / neighbours.effective_dimension(np.ones(dim), n))
+    assert misses[0] > 2 * misses[1] > 4 * misses[2] > 0
+
+
+def test_many_points_see_the_dimension():
+    assert neighbours.exact_dimension(1e50, 3) == pytest.approx(3, rel=1e-12)
+
+
+def test_direct_draws():
+    """50 points of N(0, I) in eight dimensions, seen from |y|² = 4."""
+    rng, sets = np.random.default_rng(1), 20000
+    points = rng.standard_normal((sets, 50, 8))
+    points[:, :, 0] -= 2
+    squared = np.partition((points**2).sum(2), 1, axis=1)[:, :2]
+    logs = 0.5 * np.log(squared[:, 1] / squared[:, 0])
+    expected = 1 / neighbours.exact_dimension(50, 8, 4.0)
+    assert logs.mean() == pytest.approx(expected, abs=4.5 * logs.std() / math.sqrt(sets))
+
+
+def test_bad_input():
+    for call, argument in (
+        (lambda: neighbours.ratio_cdf(1.1, 2), "ratio"),
+        (lambda: neighbours.ratio_cdf([0.2, -0.1], 2), "ratio"),
+        (lambda: neighbours.ratio_cdf(math.nan, 2), "ratio"),
+        (lambda: neighbours.critical_ratio(0.0, 2), "level"),
+        (lambda: neighbours.critical_ratio(0.5, 0), "dimension"),
+        (lambda: neighbours.critical_ratio(0.5, math.inf), "dimension"),
+        (lambda: neighbours.effective_dimension([0.0, 0.0], 10), "eigenvalues"),
+        (lambda: neighbours.effective_dimension([1.0], 1), "n must"),
+        (lambda: neighbours.exact_dimension(1.5, 3), "n must"),
+        (lambda: neighbours.exact_dimension(10, 3.0), "dim"),
+        (lambda: neighbours.exact_dimension(10, 3, -1.0), "square"),
+    ):
+        with pytest.raises(ValueError, match=argument):
+            call()
