@@ -54,7 +54,7 @@ def test_a_domain_that_leaves_the_assumptions(symbol, interval):
         (sp.besselj(0, x), lambda v: mpmath.besselj(0, v)),
         (sp.Piecewise((x, x > 5), (2 * x, True)), lambda v: 2 * v),
     ],
-    ids=str,
+    ids=lambda value: str(value) if isinstance(value, sp.Basic) else "mpmath",
 )
 def test_values(expression, expected):
     with mpmath.workdps(60):
