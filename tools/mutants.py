@@ -58,6 +58,8 @@ EQUAL = {
         "0 → 1",
     ): "one coefficient more than is used",
 }
+#: Modules that no chapter derives yet, so that no claim can refuse their mutants → what holds them meanwhile.
+WITHOUT_CHAPTER = {"neighbours": "tests/theory/test_neighbours.py: exact integrals, closed forms, direct draws"}
 OPERATORS = {ast.Add: ast.Sub, ast.Sub: ast.Add, ast.Mult: ast.Div, ast.Div: ast.Mult, ast.Pow: ast.Mult}
 
 
@@ -324,7 +326,7 @@ def main() -> int:
         prog="python -m tools.mutants", description="Plant an error in every formula and see its chapter refuse it."
     )
     known = sorted(p.stem for p in THEORY.glob("*.py") if p.stem != "__init__")
-    parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all)")
+    parser.add_argument("modules", nargs="*", help=f"of {', '.join(known)} (default: all with a chapter)")
     parser.add_argument("--list", action="store_true", help="only list the mutants")
     parser.add_argument("--derivations", action="store_true", help="of chapters: in their cells tagged sympy")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="of derivations only each K-th")
@@ -337,10 +339,11 @@ def main() -> int:
     unknown = set(arguments.modules) - set(known)
     if unknown:
         parser.error(f"no module {', '.join(sorted(unknown))} in theory; there are: {', '.join(known)}")
+    names = arguments.modules or [name for name in known if name not in WITHOUT_CHAPTER]
     if arguments.list:
-        print("\n".join(str(m) for name in arguments.modules or known for m in mutants_of(THEORY / f"{name}.py")))
+        print("\n".join(str(m) for name in names for m in mutants_of(THEORY / f"{name}.py")))
         return 0
-    return try_formulas(arguments.modules or known)
+    return try_formulas(names)
 
 
 if __name__ == "__main__":

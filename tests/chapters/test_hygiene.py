@@ -121,6 +121,12 @@ def test_is_small(path):
     assert path.stat().st_size < 400_000
 
 
+def test_all_randomness_is_torchs_and_no_code_is_removed(path):
+    code = "\n".join(cell.source for cell in code_cells(path))
+    assert not re.search(r"(np|numpy)\.random|default_rng|\.rvs\(", code)
+    assert not [cell.id for cell in code_cells(path) if "remove-input" in tags(cell)]
+
+
 def test_derivations_import_sympy_only(path):
     """Cells tagged sympy run where nothing else is, in their order."""
     allowed = {"sympy", "mpmath", "diffmem_lib.claims", "diffmem_lib.notebook", "diffmem_lib.notebook.symbolic"}
