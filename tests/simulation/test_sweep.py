@@ -251,8 +251,10 @@ def test_only_what_is_missing_runs(tmp_path):
 
 
 SCRIPT = """
-import sys, time, torch
+import signal, sys, time, torch
 from diffmem_lib.simulation import run_sweep
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what runs in the background is started without it
 
 def task(generator, k):
     if len(sys.argv) > 1:
