@@ -9,6 +9,7 @@ that is wrong, up to the first refusal by a measured claim (``tools.branches``).
 from __future__ import annotations
 
 import argparse
+import ast
 import hashlib
 import json
 import os
@@ -43,15 +44,33 @@ REASONS = {
 
 
 def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
-    """What identifies the code of a chapter and of the theory that its rows tell of; marks of mutants are no code."""
+    """What identifies the code of a chapter and of the theory that its rows tell of; what is only said is no code."""
     digest = hashlib.sha256()
     for name in sorted(_modules(rows)):
-        code = re.sub(r"  # numerics$", "", (THEORY / f"{name}.py").read_text(), flags=re.MULTILINE)
-        digest.update(f"{name}\0{code}".encode())
+        digest.update(f"{name}\0{_code((THEORY / f'{name}.py').read_text())}".encode())
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             digest.update(f"\0{cell.source}".encode())
     return digest.hexdigest()
+
+
+class _Code(ast.NodeTransformer):
+    """Leaves out of a module what does not run: texts that stand alone, and types of arguments and results."""
+
+    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
+        return None if isinstance(node.value, ast.Constant) else node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
+        node.returns = None
+        return self.generic_visit(node)
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+
+def _code(source: str) -> str:
+    return ast.dump(_Code().visit(ast.parse(source)))
 
 
 def _modules(rows: list[dict[str, Any]]) -> set[str]:

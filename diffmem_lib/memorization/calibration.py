@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import torch
-from scipy.stats import beta, norm
+from scipy.stats import binomtest, false_discovery_control
 from torch import Tensor
 
 from .. import _checks, _tensors
@@ -22,12 +22,8 @@ def binomial_interval(count: int, total: int, confidence: float = CONFIDENCE) ->
     """
     total = _checks.integer(total, "total", low=0)
     count = _checks.integer(count, "count", low=0, high=total)
-    tail = (1 - _level(confidence, "confidence")) / 2
-    if total == 0:
-        return 0.0, 1.0
-    low = 0.0 if count == 0 else float(beta.ppf(tail, count, total - count + 1))
-    high = 1.0 if count == total else float(beta.ppf(1 - tail, count + 1, total - count))
-    return low, high
+    confidence = _level(confidence, "confidence")
+    return (0.0, 1.0) if total == 0 else _of_share(count, total, confidence, "exact")
 
 
 def difference_interval(
@@ -46,10 +42,10 @@ def difference_interval(
     total, base_total = _checks.integer(total, "total", low=1), _checks.integer(base_total, "base_total", low=1)
     count = _checks.integer(count, "count", low=0, high=total)
     base_count = _checks.integer(base_count, "base_count", low=0, high=base_total)
-    z = float(norm.isf((1 - _level(confidence, "confidence")) / 2))
+    confidence = _level(confidence, "confidence")
     share, base = count / total, base_count / base_total
-    low, high = _wilson(share, total, z)
-    base_low, base_high = _wilson(base, base_total, z)
+    low, high = _of_share(count, total, confidence, "wilson")
+    base_low, base_high = _of_share(base_count, base_total, confidence, "wilson")
     return (
         share - base - math.hypot(share - low, base_high - base),
         share - base + math.hypot(high - share, base - base_low),
@@ -112,10 +108,8 @@ def benjamini_hochberg(p_value: Tensor, fdr: float) -> Tensor:
     if (p_value < 0).any() or (p_value > 1).any():
         raise ValueError(f"p_value must be in [0, 1], got values from {p_value.min():g} to {p_value.max():g}")
     fdr = _level(fdr, "fdr")
-    ordered = p_value.sort().values
-    rank = torch.arange(1, len(p_value) + 1, device=p_value.device)
-    passed = (ordered * len(p_value) <= fdr * rank * (1 + 1e-12)).nonzero()[:, 0]  # rounding decides no tie
-    return p_value <= ordered[passed[-1]] if len(passed) else torch.zeros_like(p_value, dtype=torch.bool)
+    adjusted = torch.from_numpy(false_discovery_control(p_value.detach().cpu().double().numpy()))
+    return (adjusted <= fdr * (1 + 1e-12)).to(p_value.device)  # rounding decides no tie
 
 
 def fewest_discoveries(m: int, held_out: int, fdr: float) -> int:
@@ -128,10 +122,9 @@ def fewest_discoveries(m: int, held_out: int, fdr: float) -> int:
     return max(1, math.ceil(m / (_level(fdr, "fdr") * (1 + held_out)) * (1 - 1e-12)))
 
 
-def _wilson(share: float, total: int, z: float) -> tuple[float, float]:
-    weight = z**2 / total
-    centre, half = share + weight / 2, math.sqrt(weight * share * (1 - share) + (weight / 2) ** 2)
-    return (centre - half) / (1 + weight), (centre + half) / (1 + weight)
+def _of_share(count: int, total: int, confidence: float, method: str) -> tuple[float, float]:
+    interval = binomtest(count, total).proportion_ci(confidence, method)
+    return float(interval.low), float(interval.high)
 
 
 def _level(value: float, name: str) -> float:

@@ -2,8 +2,8 @@ r"""Linear denoisers in many dimensions: the noise that a finite sample pretends
 
 For n points with covariance Σ and noise D, the resolvent of the sample covariance has a deterministic equivalent
 (Marchenko and Pastur 1967; Silverstein and Bai 1995): (Σ̂ + D)⁻¹ ≍ (κ/D)(Σ + κ)⁻¹, with κ ≥ D the effective noise.
-Its derivatives give the losses. Everything is the limit of many dimensions at fixed d/n; means over training sets of
-finite dimension differ from it by a relative order 1/d.
+Its derivatives give the losses. Everything is the limit of many dimensions at fixed d/n and noise D; means over
+training sets of finite dimension differ from it by a relative order 1/d, and 1/(d√D) near n = d.
 """
 
 from __future__ import annotations

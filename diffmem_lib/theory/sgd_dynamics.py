@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import overload
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -200,32 +200,6 @@ def heated_escape_time(fraction: float, start: float, end: float, growth: float)
     return escape_time(2, start / settling, end / settling) / (1 - fraction)
 
 
-@overload
-def free_energy(
-    order: int,
-    rate: float,
-    variance: float,
-    step: float,
-    dim: int,
-    overlap: float,
-    planted: float | None = None,
-    further: Mapping[int, float] | None = None,
-) -> float: ...
-
-
-@overload
-def free_energy(
-    order: int,
-    rate: float,
-    variance: float,
-    step: float,
-    dim: int,
-    overlap: NDArray,
-    planted: float | None = None,
-    further: Mapping[int, float] | None = None,
-) -> NDArray[np.float64]: ...
-
-
 def free_energy(
     order: int,
     rate: float,
@@ -235,7 +209,7 @@ def free_energy(
     overlap: float | NDArray,
     planted: float | None = None,
     further: Mapping[int, float] | None = None,
-) -> float | NDArray[np.float64]:
+) -> Any:
     r"""Free energy of an overlap in units of the temperature ηV/2: the drift's potential against the sphere's entropy.
 
     .. math:: F(m) = -\sum_j \frac{2c_j\,m^j}{j\,\eta V_\parallel}
@@ -259,6 +233,11 @@ def free_energy(
         V∥ > 0, default V.
     further
         Order j ≥ 1 → rate c_j of further terms of the loss, default none.
+
+    Returns
+    -------
+    float or ndarray
+        A number for a number, of the shape of ``overlap`` for an array.
     """
     order = _checks.integer(order, "order", low=1)
     rate = _checks.number(rate, "rate")

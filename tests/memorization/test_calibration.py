@@ -1,11 +1,12 @@
 """Intervals by their definitions and coverage, p-values and discoveries by hand and over many audits."""
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
 import torch
-from scipy.stats import binom, false_discovery_control
+from scipy.stats import binom
 
 from diffmem_lib.memorization import (
     benjamini_hochberg,
@@ -71,12 +72,16 @@ def test_p_values_of_fresh_samples_are_valid(ties):
         assert ties or found >= level - 4.5 * spread
 
 
-def test_discoveries_as_scipy_has_them():
+def test_discoveries_by_their_definition():
+    """In fractions, which round nothing: p-values are multiples of 1/400, so that ties with the line happen."""
     generator = torch.Generator().manual_seed(1)
-    for _ in range(50):
-        p = torch.rand(40, generator=generator, dtype=torch.float64) ** 2
-        expected = false_discovery_control(p.numpy()) <= 0.1
-        assert benjamini_hochberg(p, 0.1).tolist() == expected.tolist()
+    for _ in range(200):
+        multiples = torch.randint(1, 401, (40,), generator=generator) // (1 + 7 * torch.arange(40)).clamp(max=40) + 1
+        exact = sorted(Fraction(int(k), 401) for k in multiples)
+        passed = [k for k, p in enumerate(exact, 1) if p <= Fraction(1, 10) * k / 40]
+        limit = exact[passed[-1] - 1] if passed else 0
+        expected = [Fraction(int(k), 401) <= limit for k in multiples]
+        assert benjamini_hochberg(multiples.double() / 401, 0.1).tolist() == expected
 
 
 def test_the_smaller_ones_are_rejected_with_the_largest_that_passes():
@@ -89,6 +94,9 @@ def test_rounding_decides_no_tie():
     """19 held-out points, one sample: 1/20 is not above .05."""
     p = conformal_p_values(torch.tensor([0.0]), torch.ones(19))
     assert benjamini_hochberg(p, 0.05).all()
+    assert benjamini_hochberg(torch.tensor([0.04], dtype=torch.float64), 0.04).all()
+    p = torch.tensor([1 / 400] * 104 + [14 / 400] + [1.0] * 195, dtype=torch.float64)  # the 105th: .1 × 105/300
+    assert int(benjamini_hochberg(p, 0.1).sum()) == 105
     assert fewest_discoveries(1, 19, 0.05) == 1
     assert fewest_discoveries(1, 18, 0.05) == 2
 

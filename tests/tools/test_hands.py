@@ -101,7 +101,8 @@ def test_the_key_changes_with_code_and_not_with_prose(tmp_path):
         ("coverage", "x = 1", False),
         ("regimes", "x = 1", False),  # which coverage imports
         ("kde", "x = 1", True),
-        ("coverage", "  # numerics", True),
+        ("coverage", "  # a comment", True),
+        ("coverage", '"""A text that stands alone."""', True),
     ],
 )
 def test_the_key_changes_with_the_theory_that_the_chapter_uses(tmp_path, monkeypatch, module, line, same):
@@ -111,6 +112,12 @@ def test_the_key_changes_with_the_theory_that_the_chapter_uses(tmp_path, monkeyp
     source = tmp_path / "theory" / f"{module}.py"
     source.write_text(source.read_text().rstrip("\n") + ("" if line.startswith(" ") else "\n") + line + "\n")
     assert (hands.key_of(path, ROWS) == before) is same
+
+
+def test_types_are_no_code_and_defaults_are():
+    plain = hands._code("def f(x, y=1):\n    return x + y")
+    assert hands._code('def f(x: float, y: int = 1) -> float:\n    """Adds."""\n    return x + y  # here') == plain
+    assert hands._code("def f(x, y=2):\n    return x + y") != plain
 
 
 def test_the_stored_table_is_that_of_the_chapters_and_the_theory_as_they_are():
