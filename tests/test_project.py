@@ -1,5 +1,6 @@
 """The project as a whole: layers, one address, one test module for each module, nothing left behind."""
 
+import json
 import re
 import subprocess
 import sys
@@ -99,3 +100,12 @@ def test_make_alone_lists_the_commands():
     listing = subprocess.run(["make"], cwd=ROOT, capture_output=True, text=True).stdout
     for command in ("book", "test", "lab", "serve", "clean", "benchmark", "seeds", "mutants", "portable", "hands"):
         assert f"make {command} " in listing
+
+
+def test_the_first_twelve_chapters_are_more_thought_than_code():
+    """They were ten, of 10,032 lines of code in all, before formulas were the statements."""
+    later = {"early_stopping", "fewer_samples", "near_neighbours"}
+    notebooks = [json.loads(path.read_text()) for path in (ROOT / "chapters").glob("*.ipynb") if path.stem not in later]
+    sources = ["".join(cell["source"]) for book in notebooks for cell in book["cells"] if cell["cell_type"] == "code"]
+    assert len(notebooks) == 12
+    assert sum(len(source.splitlines()) for source in sources) <= 6500

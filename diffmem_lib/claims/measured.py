@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
+from scipy import special, stats
 
 from diffmem_lib.claims.record import Variant, Verdict
 
@@ -530,6 +530,13 @@ def _repeated(values: Array, runs: int) -> str:
         return f"take only {len(counts)} distinct values in {runs} runs: group runs"
     if (copies := int(np.gcd.reduce(counts))) > 1:
         return f"repeat every value a multiple of {copies} times: copies are no replicas"
+    # A value that is hit at all is hit c times with a probability of at most 1/√(2πc(1 - c/R))/(1 - e^-c), whatever
+    # its own: the largest binomial term by Stirling. Counts of several values lean against each other, if at all.
+    times, hit = np.unique(counts[counts > 1], return_counts=True)
+    shares = np.minimum(1, 1 / np.sqrt(2 * np.pi * times * (1 - times / runs)) / -np.expm1(-times))
+    if len(times) and (chances := stats.binom.sf(hit - 1, len(counts), shares)).min() < _LEVEL:
+        worst = int(chances.argmin())
+        return f"repeat {hit[worst]} of {len(counts)} values {times[worst]} times each: copies are no replicas"
     return ""
 
 

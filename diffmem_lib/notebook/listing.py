@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
+import re
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,7 +27,30 @@ class Listing:
 
 
 def source(*functions: Callable[..., Any]) -> Listing:
-    """The source of functions or methods as it stands in the library, one below the other, dedented."""
+    """The source of functions or methods as the library runs it, one below the other, dedented.
+
+    Of each docstring the first sentence stays, without markup: the rest is written for the library's reference.
+    """
     if not functions:
         raise ValueError("functions must name at least one function to list")
-    return Listing("\n\n\n".join(textwrap.dedent(inspect.getsource(function)).rstrip() for function in functions))
+    return Listing(
+        "\n\n\n".join(_brief(textwrap.dedent(inspect.getsource(function)).rstrip()) for function in functions)
+    )
+
+
+def _brief(code: str) -> str:
+    lines = code.splitlines()
+    documented = [node for node in ast.walk(ast.parse(code)) if isinstance(node, ast.FunctionDef | ast.ClassDef)]
+    for node in sorted(documented, key=lambda node: -node.lineno):
+        if text := ast.get_docstring(node):
+            place = node.body[0]
+            summary = _unmarked(text.partition("\n\n")[0])
+            prefix = "r" if "\\" in summary else ""
+            lines[place.lineno - 1 : place.end_lineno] = [f'{" " * place.col_offset}{prefix}"""{summary}"""']
+    return "\n".join(lines)
+
+
+def _unmarked(text: str) -> str:
+    """One line of text without roles and double quotes of reStructuredText."""
+    text = re.sub(r":(\w+):`~?([^`]*)`", lambda m: m[2] if m[1] == "math" else m[2].rpartition(".")[2], text)
+    return " ".join(text.replace("``", "").split())

@@ -1,5 +1,6 @@
 """Every chapter is committed executed, complete, small and free of traces of the machine that ran it."""
 
+import ast
 import json
 import re
 
@@ -14,6 +15,7 @@ from tools.results import METADATA_KEY, claims_of
 
 CHAPTERS = sorted((ROOT / "chapters").glob("*.ipynb"))
 COLAB = "diffmem[book] @ git+{address}"
+KINDS = {"equal", "implements", "values", "agreement", "exponent", "exceeds"}
 MACHINE_PATH = re.compile(r"(?<![\w.:/])/(home|root|work|tmp|Users|mnt|opt|usr|var)/|[A-Z]:\\\\")
 
 pytestmark = pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
@@ -117,7 +119,22 @@ def test_printed_formulas_are_those_that_were_checked(path):
     assert formulas.unmarked(notebook) == []
 
 
+def test_claims_are_one_to_five_lines(path):
+    """The first cell, which installs what is missing, is no Python; the values of a mapping take no arguments."""
+    nodes = [(cell.id, node) for cell in code_cells(path)[1:] for node in ast.walk(ast.parse(cell.source))]
+    calls = [(id, node) for id, node in nodes if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)]
+    claims = [(id, node) for id, node in calls if node.func.attr in KINDS and node.args]
+    assert claims
+    assert not [(id, ast.unparse(node.args[0])) for id, node in claims if node.end_lineno - node.lineno >= 5]
+
+
+def test_outputs_show_no_markup_of_docstrings(path):
+    texts = [str(text) for cell in code_cells(path) for o in cell.outputs for text in o.get("data", {}).values()]
+    assert not [text[:80] for text in texts if re.search(r":\w+:`|^ *----+$", text, flags=re.MULTILINE)]
+
+
 def test_is_small(path):
+    assert sum(len(cell.source.splitlines()) for cell in code_cells(path)) <= 800
     assert path.stat().st_size < 400_000
 
 

@@ -104,6 +104,12 @@ class TestAgreement:
         jittered = copies * (1 + 1e-13 * normal(0, 1, len(copies), 1))
         assert not measured.agreement(1.0, jittered, {"double": 2.0}).accepted
 
+    @pytest.mark.parametrize("strays", [1, 5])
+    @pytest.mark.parametrize("times", [2, 8, 100])
+    def test_copies_among_which_a_few_are_single_are_no_replicas(self, times, strays):
+        copies = np.append(np.tile(normal(1, 0.3, 200), times), normal(1, 0.3, strays, 1))
+        refuses(measured.agreement(1.0, copies, {"double": 2.0}), f"{times} times each: copies are no replicas")
+
     def test_honest_fractions_repeat(self):
         fractions = np.random.default_rng(0).binomial(400, 0.5, 300) / 400
         assert measured.agreement(0.5, fractions, {"0.6": 0.6}).accepted
