@@ -1,13 +1,18 @@
 """Every chapter is committed executed, complete, small and free of traces of the machine that ran it."""
 
 import ast
+import contextlib
+import importlib.util
 import json
 import re
+import sys
+import types
 
 import nbformat
 import pytest
 import yaml
 from conftest import ROOT
+from IPython.core.inputtransformer2 import TransformerManager
 
 from tools import formulas, seeds
 from tools.execute import all_chapters
@@ -155,9 +160,19 @@ def test_derivations_import_sympy_only(path):
     assert "np." not in derivation
 
 
-def test_starts_on_colab(path):
-    address = yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"]
-    assert COLAB.format(address=address) in code_cells(path)[0].source
+@pytest.mark.parametrize("modules", [{}, {"google.colab": None}], ids=["elsewhere", "colab"])
+def test_installs_what_is_missing_on_colab_and_names_it_elsewhere(path, modules, monkeypatch):
+    install = COLAB.format(address=yaml.safe_load((ROOT / "_config.yml").read_text())["repository"]["url"])
+    shell, ran = types.SimpleNamespace(run_line_magic=lambda *magic: ran.append(magic)), []
+    first = compile(TransformerManager().transform_cell(code_cells(path)[0].source), path.stem, "exec")
+    exec(first, {"get_ipython": lambda: shell})
+    assert not ran, "nothing is installed where nothing is missing"
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for name, module in modules.items():
+        monkeypatch.setitem(sys.modules, name, module)
+    with contextlib.nullcontext() if modules else pytest.raises(ModuleNotFoundError, match=re.escape(install)):
+        exec(first, {"get_ipython": lambda: shell})
+    assert ran == [("pip", f'install -q "{install}"')] * len(modules)
 
 
 def test_has_the_sections_of_a_chapter(path):
