@@ -39,10 +39,11 @@ _STYLE: dict[RcKeyType, Any] = {
 
 
 class BookFigure(Figure):
-    """A figure that a notebook shows as a PNG of few colours, about a third as large as otherwise."""
+    """A figure that a notebook shows as a PNG of few colours, at twice the density of its width on the page."""
 
-    def _repr_png_(self) -> bytes:
-        return _palette_png(self, dpi=self.dpi, bbox_inches="tight")
+    def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
+        data, width = _palette_png(self, dpi=self.dpi, bbox_inches="tight")
+        return data, {"width": width}
 
 
 def figure(
@@ -101,7 +102,7 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
     """
     values = [html.escape(value) for value, _, _ in frames]
     pictures = "".join(
-        f'<img src="data:image/png;base64,{_encoded(fig)}" alt="{html.escape(text)}" style="max-width: 100%"'
+        f'<img {_encoded(fig)} alt="{html.escape(text)}" style="max-width: 100%"'
         f"{' hidden' * (i != still)}>"
         for i, (_, text, fig) in enumerate(frames)
     )
@@ -120,18 +121,19 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
 
 
 def _encoded(fig: Figure) -> str:
-    """A figure as a small PNG in base64; it is closed."""
-    data = _palette_png(fig, colours=24, dpi=75)
+    """A figure as the source and the width of an element of HTML, a small PNG in base64; it is closed."""
+    data, width = _palette_png(fig, dpi=75, colours=24)
     plt.close(fig)
-    return base64.b64encode(data).decode()
+    return f'src="data:image/png;base64,{base64.b64encode(data).decode()}" width="{width}"'
 
 
-def _palette_png(fig: Figure, colours: int = 64, **options: Any) -> bytes:
-    """A figure as a PNG whose pixels are indices into a palette."""
+def _palette_png(fig: Figure, dpi: float, colours: int = 64, **options: Any) -> tuple[bytes, int]:
+    """A figure as a PNG whose pixels are indices into a palette, at twice ``dpi``, and its width at ``dpi``."""
     raw, small = io.BytesIO(), io.BytesIO()
-    fig.savefig(raw, **options)
-    Image.open(raw).convert("RGB").quantize(colours).save(small, format="png", optimize=True)
-    return small.getvalue()
+    fig.savefig(raw, dpi=2 * dpi, **options)
+    image = Image.open(raw).convert("RGB").quantize(colours)
+    image.save(small, format="png", optimize=True)
+    return small.getvalue(), image.width // 2
 
 
 def _show_in_few_colours() -> None:

@@ -66,7 +66,8 @@ def test_every_figure_of_a_notebook_is_shown():
         assert [set(output.data) for output in cell.outputs] == [{"image/png", "text/plain"}]
         picture = Image.open(io.BytesIO(base64.b64decode(cell.outputs[0].data["image/png"])))
         assert picture.mode == "P"
-        assert picture.size[0] > 600
+        assert picture.size[0] > 1200
+        assert cell.outputs[0].metadata["image/png"] == {"width": picture.size[0] // 2}
 
 
 class Elements(html.parser.HTMLParser):
@@ -102,5 +103,6 @@ def test_slider_is_self_contained_and_still_without_scripts():
     for image in images:
         kind, data = image["src"].split(",")
         assert kind == "data:image/png;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (150, 75)
+        assert Image.open(io.BytesIO(base64.b64decode(data))).size == (300, 150)
+        assert image["width"] == "150"
     assert not set(mpl.pyplot.get_fignums()) & {fig.number for fig in figures}
