@@ -102,8 +102,7 @@ def slider(name: str, label: str, frames: Sequence[tuple[str, str, Figure]], sti
     """
     values = [html.escape(value) for value, _, _ in frames]
     pictures = "".join(
-        f'<img {_encoded(fig)} alt="{html.escape(text)}" style="max-width: 100%"'
-        f"{' hidden' * (i != still)}>"
+        f'<img {_encoded(fig)} alt="{html.escape(text)}" style="max-width: 100%"{" hidden" * (i != still)}>'
         for i, (_, text, fig) in enumerate(frames)
     )
     return (

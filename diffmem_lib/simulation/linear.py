@@ -226,7 +226,7 @@ def disagreement(
 def sample_ddpm(
     denoiser: LinearDenoiser,
     n: int,
-    betas: Tensor,
+    schedule: NoiseSchedule,
     generator: torch.Generator | None = None,
     *,
     eigenbasis: bool = True,
@@ -244,8 +244,8 @@ def sample_ddpm(
         One of them, without replicas.
     n : int
         Number of points.
-    betas : Tensor (T,)
-        The schedule, each in (0, 1).
+    schedule : NoiseSchedule
+        Its T steps, such as :func:`~diffmem_lib.schedules.linear_schedule` returns.
     generator : torch.Generator, optional
         Source of all randomness, on the denoiser's device.
     eigenbasis : bool
@@ -261,7 +261,7 @@ def sample_ddpm(
     ValueError
         If an argument is not as said above.
     """
-    n, schedule = _single(denoiser, n, betas)
+    n = _single(denoiser, n, schedule)
     if step_variance not in ("beta", "posterior"):
         raise ValueError(f"step_variance must be 'beta' or 'posterior', got {step_variance!r}")
     generator = _tensors.generator(generator, denoiser.mean.device)
@@ -279,7 +279,9 @@ def sample_ddpm(
 
 
 @torch.no_grad()
-def sample_flow(denoiser: LinearDenoiser, n: int, betas: Tensor, generator: torch.Generator | None = None) -> Tensor:
+def sample_flow(
+    denoiser: LinearDenoiser, n: int, schedule: NoiseSchedule, generator: torch.Generator | None = None
+) -> Tensor:
     """``n`` points (n, d) from the probability flow of Song et al. (2021), started from N(0, I).
 
     In the coordinate x_t/√ᾱ_t it is dx/dσ = ε̂; Heun's method (order 2) follows it through the noise levels of the
@@ -289,15 +291,15 @@ def sample_flow(denoiser: LinearDenoiser, n: int, betas: Tensor, generator: torc
     ----------
     denoiser, n, generator
         As in :func:`sample_ddpm`.
-    betas : Tensor (T,)
-        The schedule, each in (0, 1): its ᾱ_T is where the flow starts.
+    schedule : NoiseSchedule
+        Its noise levels; ᾱ_T is where the flow starts.
 
     Raises
     ------
     ValueError
         If an argument is not as said above.
     """
-    n, schedule = _single(denoiser, n, betas)
+    n = _single(denoiser, n, schedule)
     mean = denoiser.mean
     generator = _tensors.generator(generator, mean.device)
 
@@ -348,15 +350,15 @@ def _step_variances(schedule: NoiseSchedule, step_variance: str, last_noise: boo
     return added.tolist()
 
 
-def _single(denoiser: Any, n: Any, betas: Any) -> tuple[int, NoiseSchedule]:
-    """Number of points and schedule of a sampler, for one denoiser."""
-    n = _checks.integer(n, "n", low=1)
+def _single(denoiser: Any, n: Any, schedule: Any) -> int:
+    """Number of points of a sampler, for one denoiser and a schedule that begins with some noise."""
     if not isinstance(denoiser, LinearDenoiser) or denoiser.mean.ndim != 1:
         raise ValueError(f"denoiser must be a single LinearDenoiser without replicas, got {denoiser!r}")
-    schedule = NoiseSchedule(betas)
+    if not isinstance(schedule, NoiseSchedule):
+        raise ValueError(f"schedule must be a NoiseSchedule, got {schedule!r}")
     if schedule.alphas_bar[0] == 1:
-        raise ValueError(f"betas must leave 1 − ᾱ above zero, got a first one of {float(schedule.betas[0]):g}")
-    return n, schedule
+        raise ValueError(f"schedule must leave 1 − ᾱ above zero, got a first β of {float(schedule.betas[0]):g}")
+    return _checks.integer(n, "n", low=1)
 
 
 def _affine(denoiser: LinearDenoiser, alpha_bar: float) -> tuple[Tensor, Tensor]:

@@ -13,6 +13,7 @@ import torch
 
 from diffmem_lib.data import Gaussian, GaussianMixture, MixedCumulant, load_patches
 from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neighbour_gap, survey
+from diffmem_lib.schedules import NoiseSchedule
 from diffmem_lib.simulation import (
     EmpiricalDenoiser,
     attention,
@@ -72,8 +73,8 @@ def of_chance(training, generator):
     for method in ("ode", "ancestral"):
         yield sample(lambda y, s: denoiser.denoise(y.to(training.dtype), s), 5, 12, sigmas, method, generator)
     for eigenbasis in (True, False):
-        yield sample_ddpm(fit_linear(training), 5, betas.to(training.dtype), generator, eigenbasis=eigenbasis)
-    yield sample_flow(fit_linear(training), 5, betas.to(training.dtype), generator)
+        yield sample_ddpm(fit_linear(training), 5, NoiseSchedule(betas), generator, eigenbasis=eigenbasis)
+    yield sample_flow(fit_linear(training), 5, NoiseSchedule(betas), generator)
     yield Gaussian(training[0], training[:20].T @ training[:20]).sample(9, generator)
     for square in (9.0, training[:4].square().sum(1)):
         found = energy_levels(12, 5.0, square, 4, generator, levels=8)

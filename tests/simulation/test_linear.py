@@ -7,7 +7,7 @@ import mpmath
 import pytest
 import torch
 
-from diffmem_lib.schedules import linear_schedule
+from diffmem_lib.schedules import NoiseSchedule, linear_schedule
 from diffmem_lib.simulation import (
     LinearDenoiser,
     denoising_loss,
@@ -84,8 +84,8 @@ def test_a_single_point_is_a_law_without_spread():
 def test_both_bases_make_the_same_steps():
     variances = torch.tensor([0.01, 0.5, 4.0], dtype=torch.float64)
     denoiser = LinearDenoiser(torch.tensor([1.0, 2.0, -1.0], dtype=torch.float64), torch.diag(variances), 0.05)
-    betas = linear_schedule(50).betas
-    dense, modes = (sample_ddpm(denoiser, 100, betas, gen(), eigenbasis=basis) for basis in (False, True))
+    schedule = linear_schedule(50)
+    dense, modes = (sample_ddpm(denoiser, 100, schedule, gen(), eigenbasis=basis) for basis in (False, True))
     assert torch.equal(torch.linalg.eigh(denoiser.covariance)[1], torch.eye(3, dtype=torch.float64))
     assert torch.allclose(dense, modes, atol=1e-12)
 
@@ -104,7 +104,7 @@ def test_samples_have_the_mean_and_covariance_of_the_recursion(training, eigenba
         mean = (mean - rate * (mean - alpha_bar.sqrt() * denoiser.mean @ axes)) / (1 - beta).sqrt()
         spread = (1 - rate) ** 2 * spread / (1 - beta) + (beta if step or last_noise else 0)
     n = 40000
-    drawn = sample_ddpm(denoiser, n, betas, gen(3), eigenbasis=eigenbasis, last_noise=last_noise) @ axes
+    drawn = sample_ddpm(denoiser, n, NoiseSchedule(betas), gen(3), eigenbasis=eigenbasis, last_noise=last_noise) @ axes
     assert ((drawn.mean(0) - mean).abs() < 4.5 * (spread / n).sqrt()).all()
     covariance = torch.cov(drawn.T)
     error = (spread[:, None] * spread / n * (1 + torch.eye(3))).sqrt()
@@ -116,7 +116,7 @@ def test_the_posterior_noise_is_that_of_a_denoiser_that_knows_the_data():
     point = torch.tensor([2.0, -1.0], dtype=torch.float64)
     denoiser = LinearDenoiser(point, torch.zeros(2, 2, dtype=torch.float64))
     betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
-    drawn = sample_ddpm(denoiser, 10, betas, gen(), step_variance="posterior")
+    drawn = sample_ddpm(denoiser, 10, NoiseSchedule(betas), gen(), step_variance="posterior")
     assert torch.allclose(drawn, point.expand(10, 2), atol=1e-12)
 
 
@@ -124,7 +124,7 @@ def test_the_posterior_noise_draws_what_its_recursion_says():
     betas = torch.tensor([0.1, 0.3, 0.97], dtype=torch.float64)
     broad = LinearDenoiser(torch.zeros(1, dtype=torch.float64), torch.full((1, 1), 2.0, dtype=torch.float64))
     n = 40000
-    found = sample_ddpm(broad, n, betas, gen(5), step_variance="posterior").var()
+    found = sample_ddpm(broad, n, NoiseSchedule(betas), gen(5), step_variance="posterior").var()
     spread, alphas_bar = torch.ones((), dtype=torch.float64), torch.cumprod(1 - betas, 0)
     for step in (2, 1, 0):
         rate = betas[step] / (alphas_bar[step] * 2 + 1 - alphas_bar[step])
@@ -140,7 +140,7 @@ def test_the_flow_is_one_affine_map(training, top):
     variances, axes = torch.linalg.eigh(denoiser.covariance)
     betas = linear_schedule(1000, 1e-5, top).betas
     noise = torch.randn(5, 3, generator=gen(2), dtype=torch.float64)
-    drawn = sample_flow(denoiser, 5, betas, gen(2))
+    drawn = sample_flow(denoiser, 5, NoiseSchedule(betas), gen(2))
     alpha_bar = torch.prod(1 - betas)
     end = alpha_bar * (variances + 0.1) + 1 - alpha_bar
     mean = denoiser.mean @ axes
@@ -150,8 +150,8 @@ def test_the_flow_is_one_affine_map(training, top):
 
 def test_the_last_step_can_be_silent():
     denoiser = LinearDenoiser(torch.zeros(2, dtype=torch.float64), torch.zeros(2, 2, dtype=torch.float64))
-    silent = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=False)
-    loud = sample_ddpm(denoiser, 10, linear_schedule(30).betas, gen(), last_noise=True)
+    silent = sample_ddpm(denoiser, 10, linear_schedule(30), gen(), last_noise=False)
+    loud = sample_ddpm(denoiser, 10, linear_schedule(30), gen(), last_noise=True)
     assert silent.abs().max() < 1e-12  # a law without spread is reached exactly
     assert 0 < loud.abs().max() < 0.1
 
@@ -223,12 +223,12 @@ def test_divergences_are_infinite_where_a_direction_is_lost(mixing):
 
 def test_same_seed_same_samples_and_dtype(training):
     denoiser = fit_linear(training.float())
-    betas = linear_schedule(10).betas
-    first, second = (sample_ddpm(denoiser, 4, betas, gen(7)) for _ in range(2))
+    schedule = linear_schedule(10)
+    first, second = (sample_ddpm(denoiser, 4, schedule, gen(7)) for _ in range(2))
     assert torch.equal(first, second)
     assert first.dtype == torch.float32
     assert first.shape == (4, 3)
-    assert not torch.equal(first, sample_ddpm(denoiser, 4, betas, gen(8)))
+    assert not torch.equal(first, sample_ddpm(denoiser, 4, schedule, gen(8)))
 
 
 @pytest.mark.parametrize(
@@ -258,19 +258,17 @@ def test_same_seed_same_samples_and_dtype(training):
         lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), 1.0),
         lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), 0.0),
         lambda: LinearDenoiser(torch.ones(2), torch.eye(2)).noise(torch.ones(4, 2), math.nan),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 0, torch.tensor([0.1])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2.0, torch.tensor([0.1])),
-        lambda: sample_ddpm(fit_linear(torch.ones(5, 3, 2)), 2, torch.tensor([0.1])),
-        lambda: sample_ddpm(None, 2, torch.tensor([0.1])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1, 1.0])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.0])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([[0.1]])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([math.nan])),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), 3),
-        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1]), step_variance="ddim"),
-        lambda: sample_flow(fit_linear(torch.ones(5, 3, 2)), 2, torch.tensor([0.1])),
-        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 0, torch.tensor([0.1])),
-        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 2, torch.tensor([1.0])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 0, linear_schedule(1)),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2.0, linear_schedule(1)),
+        lambda: sample_ddpm(fit_linear(torch.ones(5, 3, 2)), 2, linear_schedule(1)),
+        lambda: sample_ddpm(None, 2, linear_schedule(1)),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, linear_schedule(1), 3),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, linear_schedule(1), step_variance="ddim"),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1])),
+        lambda: sample_ddpm(fit_linear(torch.ones(3, 2)), 2, NoiseSchedule(torch.tensor([1e-20]).double())),
+        lambda: sample_flow(fit_linear(torch.ones(5, 3, 2)), 2, linear_schedule(1)),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 0, linear_schedule(1)),
+        lambda: sample_flow(fit_linear(torch.ones(3, 2)), 2, torch.tensor([0.1])),
     ],
 )
 def test_refuses(call):
