@@ -16,7 +16,8 @@ from scipy.stats import gaussian_kde
 from threadpoolctl import threadpool_limits
 from torch import Tensor
 
-from diffmem_lib.simulation import EmpiricalDenoiser, attention
+from diffmem_lib.points import attention
+from diffmem_lib.simulation import EmpiricalDenoiser
 
 from ._record import RESULTS, interleaved, save_table
 

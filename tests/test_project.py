@@ -35,6 +35,12 @@ def test_layers():
     assert result.returncode == 0, result.stdout
 
 
+def test_the_audit_starts_without_compilers_and_algebra():
+    code = "import sys, diffmem_lib.memorization, diffmem_lib.cli; print(sorted({'numba', 'sympy'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"
+
+
 @pytest.mark.parametrize("module", MODULES, ids=str)
 def test_every_module_has_its_tests(module):
     assert (ROOT / "tests" / module.parent / f"test_{module.name}").is_file()

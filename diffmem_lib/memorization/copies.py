@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks
-from ..simulation import distances
+from ..points import distances
 from .calibration import (
     benjamini_hochberg,
     binomial_interval,

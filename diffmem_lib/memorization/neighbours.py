@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
-from ..simulation import distances
+from ..points import distances
 
 __all__ = ["NeighbourGap", "local_sparsity", "neighbour_gap"]
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .. import _checks, _tensors
-from ..simulation import distances
+from ..points import distances
 from ..theory.coverage import log_coverage
 
 __all__ = ["CoverageRisk", "coverage_risk", "risk_from_neighbours"]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
-from ..simulation import distances
+from ..points import distances
 from .risk import CoverageRisk, risk_from_neighbours
 
 __all__ = ["LabelSurvey", "TrainingSurvey", "survey"]

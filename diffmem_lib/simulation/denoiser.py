@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from .. import _tensors
-from .attention import attend
+from ..points.attention import attend
+from ..points.distances import Cloud, half_distance_error, keeps_float32, pairs, rows_within, slices
 from .differentiation import LogDensity, PosteriorMean, Score
-from .distances import Cloud, half_distance_error, keeps_float32, pairs, rows_within, slices
 
 __all__ = ["EmpiricalDenoiser", "Posterior"]
 

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from .. import _checks, _tensors
-from .distances import slices
+from ..points.distances import slices
 
 __all__ = ["EnergyLevels", "energy_levels"]
 

@@ -13,10 +13,10 @@ import torch
 
 from diffmem_lib.data import Gaussian, GaussianMixture, MixedCumulant, load_patches
 from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neighbour_gap, survey
+from diffmem_lib.points import attention
 from diffmem_lib.schedules import NoiseSchedule
 from diffmem_lib.simulation import (
     EmpiricalDenoiser,
-    attention,
     energy_levels,
     fit_linear,
     hermite_activation,

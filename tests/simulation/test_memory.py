@@ -8,7 +8,8 @@ import pytest
 
 PROGRAM = """
 import sys, torch
-from diffmem_lib.simulation import EmpiricalDenoiser, attention
+from diffmem_lib.points import attention
+from diffmem_lib.simulation import EmpiricalDenoiser
 from diffmem_lib.memorization import audit, neighbour_gap
 
 def peak():

@@ -5,7 +5,7 @@ import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from diffmem_lib.simulation import distances
+from diffmem_lib.points import distances
 
 
 def points(n, dim, seed, dtype=torch.float32):

@@ -5,7 +5,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from diffmem_lib.simulation import EmpiricalDenoiser, attention
+from diffmem_lib.points import attention
+from diffmem_lib.simulation import EmpiricalDenoiser
 
 WAYS = [attention.blockwise, attention.fused]
 
