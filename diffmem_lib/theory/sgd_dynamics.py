@@ -160,11 +160,9 @@ def neuron_constants(
     moment = _checks.number(moment, "moment", low=-1 if order == 2 else -math.inf)
     coefficient = loss_coefficients(value, alpha_bar, order)[order]
     moments = activation_moments(value, slope)
-    return (
-        drift_rate(order, coefficient, moment, alpha_bar),
-        gradient_variance(alpha_bar, *moments[:3]),
-        planted_variance(alpha_bar, moment if order == 2 else 0.0, *moments),
-    )
+    variance = gradient_variance(alpha_bar, *moments[:3])
+    planted = planted_variance(alpha_bar, moment, *moments) if order == 2 else variance
+    return drift_rate(order, coefficient, moment, alpha_bar), variance, planted
 
 
 def critical_step(order: int, rate: float, variance: float, dim: int) -> float:
