@@ -75,6 +75,7 @@ def tensors(good: torch.Tensor, *, replicas: bool = False) -> list:
 SIGMA = [math.nan, math.inf, 0.0, -1.0, None, "x", torch.ones(3)]
 EIGENVALUES = [1.0, 2.0]
 SGD = {"activation": TANH, "alpha_bar": 0.5, "step": 0.1, "steps": 5, "replicas": 2, "batch": 1}
+GENERATORS = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
 BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas": COUNT, "batch": COUNT}
 
 #: Classes of what functions return, which nobody builds by hand.
@@ -250,6 +251,10 @@ CASES = {
     ),
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
+    simulation.parallel_chains: (
+        {"law": MIXED, **SGD, "generators": GENERATORS},
+        BAD_SGD | {"replicas": [*COUNT, 3], "generators": [[], None, 2, GENERATORS[0], GENERATORS[:1] * 2, [None] * 2]},
+    ),
     memorization.audit: (
         {
             "samples": QUERIES,
@@ -586,6 +591,14 @@ CASES = {
             "dim": COUNT,
             "overlap": [math.nan, 1.5, None],
         },
+    ),
+    sgd_dynamics.activation_moments: (
+        {"value": np.tanh, "slope": np.cosh},
+        {"value": [None, 1.0], "slope": [None, 1.0]},
+    ),
+    sgd_dynamics.neuron_constants: (
+        {"value": np.tanh, "slope": np.cosh, "alpha_bar": 0.5, "order": 2, "moment": 1.0},
+        {"slope": [None, 1.0], "alpha_bar": OPEN_UNIT, "order": COUNT, "moment": [*NUMBER, -1.1]},
     ),
     sgd_dynamics.gradient_variance: (
         {"alpha_bar": 0.5, "square": 1.0, "slope_square": 1.0, "product_square": 1.0},

@@ -29,11 +29,11 @@ THEORY = ROOT / "diffmem_lib" / "theory"
 _OF_NO_CHAPTER = "no chapter uses it yet: it is tested against exact integrals and direct draws"
 #: Functions with a value that no simulation sees: ``module.name`` → why.
 REASONS = {
-    "hermite.hermite_coefficients": "orders 0, 1 and 3 are seen; the others are the same integral, and of too small a "
+    "hermite.hermite_coefficients": "orders 1 and 3 are seen; the others are the same integral, and of too small a "
     "share in the losses that are drawn",
     "hermite.hermite_moments": "orders 3 to 6 are seen; 0 to 2 are those of white data, and higher ones take more "
     "samples than a chapter can draw",
-    "hermite.loss_coefficients": "orders 2, 4 and 6 are seen, at which the losses of this book begin; the others meet "
+    "hermite.loss_coefficients": "orders 4 and 6 are seen, and 2 in what a neuron's drift is made of; the others meet "
     "moments that vanish, or add less than the samples' error",
     "hermite.loss_series": "orders 3 and 4 are seen; what higher ones add is below the error of the samples",
     "neighbours.critical_ratio": _OF_NO_CHAPTER,

@@ -33,8 +33,8 @@ PROBABILITIES = {
 }
 #: Functions whose values are whole numbers although their type is float, since infinity is among them: wrong by one.
 INTEGERS = {"hermite.information_exponent"}
-#: Functions whose entries are one formula at several points: wrong as a whole.
-POINTWISE = {"coverage.log_coverage"}
+#: Functions whose entries are one formula at several points, or one quadrature of several products: wrong as a whole.
+POINTWISE = {"coverage.log_coverage", "sgd_dynamics.activation_moments"}
 #: Arrays with more entries are curves: wrong as a whole, not entry by entry.
 MOST_ENTRIES = 16
 

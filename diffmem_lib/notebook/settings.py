@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["SCALE", "SEED", "generator", "seed", "sized"]
+__all__ = ["SCALE", "SEED", "generator", "generators", "seed", "sized"]
 
 T = TypeVar("T")
 
@@ -56,3 +56,8 @@ def generator(name: str) -> torch.Generator:
     import torch
 
     return torch.Generator("cpu").manual_seed(seed(name))
+
+
+def generators(name: str, count: int) -> list[torch.Generator]:
+    """``count`` independent generators, those of ``name-0``, ``name-1`` and so on: one for each thread."""
+    return [generator(f"{name}-{number}") for number in range(count)]

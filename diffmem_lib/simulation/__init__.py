@@ -13,7 +13,7 @@ from .linear import (
     sample_flow,
 )
 from .neuron import neuron_loss_change
-from .overlap_chain import reduced_chain
+from .overlap_chain import parallel_chains, reduced_chain
 from .ownership import log_odds, noised_points
 from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
@@ -40,6 +40,7 @@ __all__ = [
     "log_odds",
     "noised_points",
     "neuron_loss_change",
+    "parallel_chains",
     "reduced_chain",
     "run_sweep",
     "sample",

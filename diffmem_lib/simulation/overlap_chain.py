@@ -11,17 +11,20 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import numba
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from .. import _checks
 from ..data import Gaussian, MixedCumulant
 from .activations import Activation
 from .sgd_runs import Law, OverlapRuns, Setting, checked_directions, checked_setting, checked_start, generator_device
 
-__all__ = ["reduced_chain"]
+__all__ = ["parallel_chains", "reduced_chain"]
 
 _MAX_PLANTED = 2
 # Samples drawn at once: what a cache holds.
@@ -76,6 +79,54 @@ def reduced_chain(
     while (lanes := np.flatnonzero(~chains.done)[: _lanes(setting)]).size:
         chains.advance(lanes, draw, law.dim - count - 1, activation, random, generator)
     return OverlapRuns(setting.samples, chains.records, chains.recovery)
+
+
+def parallel_chains(
+    law: MixedCumulant | Gaussian,
+    activation: Activation,
+    alpha_bar: float,
+    step: float,
+    steps: int,
+    replicas: int,
+    *,
+    generators: Sequence[torch.Generator],
+    **options: Any,
+) -> OverlapRuns:
+    """Runs of :func:`reduced_chain` on as many threads as there are ``generators``, in equal shares.
+
+    The compiled steps leave the interpreter to the other threads. Each share is what its generator alone gives, and
+    the shares follow each other in the order of the generators: how many cores there are changes nothing.
+
+    Parameters
+    ----------
+    law, activation, alpha_bar, step, steps, options
+        As in :func:`reduced_chain`; the other ``options`` of that too.
+    replicas
+        Runs in all, a multiple of the number of generators.
+    generators
+        Different generators, one for each thread.
+
+    Raises
+    ------
+    ValueError
+        As :func:`reduced_chain`, and if ``generators`` are none, repeat, or do not divide ``replicas``.
+    """
+    replicas = _checks.integer(replicas, "replicas", low=1)
+    if not isinstance(generators, list | tuple) or not all(isinstance(g, torch.Generator) for g in generators):
+        raise ValueError(f"generators must be a list of torch.Generator, got {_checks.shown(generators)}")
+    if not generators or len(set(map(id, generators))) < len(generators):
+        raise ValueError(f"generators must be at least one, each of them once, got {_checks.shown(generators)}")
+    share, left = divmod(replicas, len(generators))
+    if left:
+        raise ValueError(f"replicas must be a multiple of the {len(generators)} generators, got {replicas}")
+
+    def part(generator: torch.Generator) -> OverlapRuns:
+        return reduced_chain(law, activation, alpha_bar, step, steps, share, generator=generator, **options)
+
+    with ThreadPoolExecutor(len(generators)) as pool:
+        parts = list(pool.map(part, generators))
+    overlaps, recovery = (np.concatenate([getattr(p, name) for p in parts]) for name in ("overlaps", "recovery"))
+    return OverlapRuns(parts[0].samples, overlaps, recovery)
 
 
 def _lanes(setting: Setting) -> int:

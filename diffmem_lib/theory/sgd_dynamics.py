@@ -13,15 +13,18 @@ Derived in *Linear against cubic* (chapters/linear_cubic.ipynb), the last three 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from diffmem_lib.theory.hermite import hermite_coefficients, loss_coefficients
+
 from .. import _checks
 
 __all__ = [
+    "activation_moments",
     "critical_step",
     "cross_covariance",
     "drift_rate",
@@ -30,6 +33,7 @@ __all__ = [
     "gradient_variance",
     "heated_escape_time",
     "mean_recovery_steps",
+    "neuron_constants",
     "planted_variance",
     "principal_excesses",
     "principal_slope",
@@ -109,6 +113,56 @@ def planted_variance(
     skip = math.sqrt(1 - alpha_bar)
     shaken = alpha_bar * slope_square + product_square + 2 * skip * mixed + skip**2 * square
     return bulk + 4 * alpha_bar * excess * shaken
+
+
+def activation_moments(value: Callable, slope: Callable) -> NDArray[np.float64]:
+    r"""Eφ², Eφ′², E(φφ′)² and Eφ²φ′ under N(0, 1), by quadrature: what a gradient's variance asks of a neuron; (4,).
+
+    In the order in which :func:`planted_variance` takes them, and :func:`gradient_variance` the first three.
+    See *Linear against cubic* (chapters/linear_cubic.ipynb).
+
+    Parameters
+    ----------
+    value, slope
+        φ and φ′, elementwise on arrays.
+    """
+    value, slope = _checks.function(value, "value"), _checks.function(slope, "slope")
+    products = (
+        lambda y: value(y) ** 2,
+        lambda y: slope(y) ** 2,
+        lambda y: (value(y) * slope(y)) ** 2,
+        lambda y: value(y) ** 2 * slope(y),
+    )
+    return np.array([hermite_coefficients(product, 0)[0] for product in products])
+
+
+def neuron_constants(
+    value: Callable, slope: Callable, alpha_bar: float, order: int, moment: float
+) -> tuple[float, float, float]:
+    r"""The constants c, V and V∥ of a neuron on a planted direction: all that its dynamics depends on.
+
+    :func:`drift_rate`, :func:`gradient_variance` and :func:`planted_variance` of its activation.
+    Derived in *Linear against cubic* (chapters/linear_cubic.ipynb).
+
+    Parameters
+    ----------
+    value, slope
+        φ and φ′, elementwise on arrays.
+    alpha_bar
+        ᾱ, in (0, 1).
+    order
+        k ≥ 1, the power of the loss's leading term.
+    moment
+        h_k of the planted coordinate, as in :func:`drift_rate`. For k = 2 it is the excess κ₂ ≥ −1 of the variance; a
+        coordinate that is felt at another order has none, and V∥ is V.
+    """
+    order = _checks.integer(order, "order", low=1)
+    moment = _checks.number(moment, "moment", low=-1 if order == 2 else -math.inf)
+    coefficient = loss_coefficients(value, alpha_bar, order)[order]
+    moments = activation_moments(value, slope)
+    variance = gradient_variance(alpha_bar, *moments[:3])
+    planted = planted_variance(alpha_bar, moment, *moments) if order == 2 else variance
+    return drift_rate(order, coefficient, moment, alpha_bar), variance, planted
 
 
 def critical_step(order: int, rate: float, variance: float, dim: int) -> float:

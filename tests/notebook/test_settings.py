@@ -27,6 +27,12 @@ def test_streams_are_reproducible_and_different():
     assert not torch.equal(first, other)
 
 
+def test_several_generators_are_those_of_numbered_names():
+    several = settings.generators("a", 3)
+    assert [g.initial_seed() for g in several] == [settings.seed(f"a-{number}") for number in range(3)]
+    assert settings.generators("a", 0) == []
+
+
 def test_environment():
     assert imported_with(DIFFMEM_SEED="7", DIFFMEM_SCALE="full").stdout == "7 full\n"
 

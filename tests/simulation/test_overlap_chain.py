@@ -11,7 +11,7 @@ import torch
 from sgd_cases import ALPHA_BAR, CUBIC, SMALL, TANH, Fixed, generator
 
 from diffmem_lib.data import Gaussian, MixedCumulant
-from diffmem_lib.simulation import overlap_chain, reduced_chain, spherical_sgd
+from diffmem_lib.simulation import overlap_chain, parallel_chains, reduced_chain, spherical_sgd
 
 
 def pair(law, activation, step, *, chain_law=None, steps=12, replicas=6000, **options):
@@ -101,6 +101,18 @@ def test_recovery_of_more_chains_than_advance_at_once_has_the_law_of_the_full_dy
     )
     assert len(np.unique(chain)) > 50
     assert scipy.stats.ks_2samp(full, chain).pvalue > 1e-4
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_parallel_chains_are_those_of_each_generator_one_after_the_other(threads):
+    options = {"start": [0.4], "threshold": 0.6, "every": 50}
+    setting = SMALL, CUBIC, ALPHA_BAR, 0.3, 400
+    runs = parallel_chains(*setting, 12, generators=[generator(seed) for seed in range(threads)], **options)
+    alone = [reduced_chain(*setting, 12 // threads, generator=generator(seed), **options) for seed in range(threads)]
+    assert runs.overlaps.shape == (12, 9, 1)
+    np.testing.assert_array_equal(runs.samples, alone[0].samples)
+    np.testing.assert_array_equal(runs.overlaps, np.concatenate([part.overlaps for part in alone]))
+    np.testing.assert_array_equal(runs.recovery, np.concatenate([part.recovery for part in alone]))
 
 
 def test_chain_runs_in_a_million_dimensions():

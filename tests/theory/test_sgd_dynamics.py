@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmem_lib.theory import sgd_dynamics
-from diffmem_lib.theory.hermite import hermite_coefficients
+from diffmem_lib.theory.hermite import hermite_coefficients, loss_coefficients
 
 BAD = [math.nan, math.inf, "a", None]
 
@@ -48,6 +48,45 @@ def test_planted_variance_without_excess_is_the_bulk():
     assert sgd_dynamics.planted_variance(0.5, 0.0, *moments, 0.1, 0.3) == sgd_dynamics.gradient_variance(
         0.5, *moments, 0.1
     )
+
+
+def test_activation_moments_are_gaussian_integrals():
+    sech_square = lambda y: 1 - np.tanh(y) ** 2  # noqa: E731
+    with mpmath.workdps(20):
+        average = lambda f: mpmath.quad(lambda y: f(y) * mpmath.npdf(y), [-20, -4, 0, 4, 20])  # noqa: E731
+        value, slope = (lambda y: -0.8 * mpmath.tanh(y)), (lambda y: -0.8 * mpmath.sech(y) ** 2)
+        expected = [
+            average(lambda y: value(y) ** 2),
+            average(lambda y: slope(y) ** 2),
+            average(lambda y: (value(y) * slope(y)) ** 2),
+            average(lambda y: value(y) ** 2 * slope(y)),
+        ]
+    found = sgd_dynamics.activation_moments(lambda y: -0.8 * np.tanh(y), lambda y: -0.8 * sech_square(y))
+    np.testing.assert_allclose(found, np.array(expected, dtype=float), rtol=1e-10)
+
+
+def test_neuron_constants_of_a_linear_neuron_in_closed_form():
+    # φ = a y: g_2 = 2a² + 4sa, and the averages are a², a², a⁴ and a³.
+    a, alpha_bar, excess = -0.3, 0.7, 2.5
+    second = 2 * a**2 + 4 * math.sqrt(1 - alpha_bar) * a
+    expected = (
+        sgd_dynamics.drift_rate(2, second, excess, alpha_bar),
+        sgd_dynamics.gradient_variance(alpha_bar, a**2, a**2, a**4),
+        sgd_dynamics.planted_variance(alpha_bar, excess, a**2, a**2, a**4, a**3),
+    )
+    found = sgd_dynamics.neuron_constants(lambda y: a * y, lambda y: a + 0 * y, alpha_bar, 2, excess)
+    assert found == pytest.approx(expected, rel=1e-10)
+
+
+@pytest.mark.parametrize("order", [1, 3, 4])
+def test_neuron_constants_of_a_white_direction_have_the_noise_of_the_bulk(order):
+    alpha_bar, moment = 0.6, -1.7
+    slope = lambda y: 2 + 3 * y**2  # noqa: E731
+    value = lambda y: 0.5 + 2 * y + y**3  # noqa: E731
+    rate, variance, planted = sgd_dynamics.neuron_constants(value, slope, alpha_bar, order, moment)
+    assert planted == variance > 0
+    coefficient = loss_coefficients(value, alpha_bar, order)[order]
+    assert rate == sgd_dynamics.drift_rate(order, coefficient, moment, alpha_bar) != 0
 
 
 @given(order=st.integers(1, 6), dim=st.integers(2, 10**6))
