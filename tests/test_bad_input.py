@@ -59,6 +59,16 @@ MATRIX = [
 ]
 VECTOR = [[], [1.0, math.nan], [1.0, math.inf], [[1.0, 2.0]], "x", None]
 
+INDICES = [
+    torch.arange(0),
+    torch.zeros(2),
+    torch.tensor([0, 4]),
+    torch.tensor([0, -1]),
+    torch.zeros(1, 1).long(),
+    [0],
+    "x",
+]
+
 
 def _with(tensor: torch.Tensor, value: float) -> torch.Tensor:
     spoiled = tensor.clone()
@@ -165,8 +175,20 @@ CASES = {
         },
     ),
     simulation.noised_points: (
-        {"training": POINTS, "sigma": 1.0, "m": 3},
-        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT},
+        {"training": POINTS, "sigma": 1.0, "m": 3, "among": torch.arange(2)},
+        {"training": tensors(POINTS), "sigma": POSITIVE, "m": COUNT, "among": INDICES},
+    ),
+    simulation.owned_fraction: (
+        {"denoiser": DENOISER, "sigma": 1.0, "m": 3, "among": torch.arange(2)},
+        {"sigma": POSITIVE, "m": COUNT, "among": INDICES},
+    ),
+    simulation.half_owned_sigma: (
+        {"denoiser": DENOISER, "sigmas": [0.2, 1.0, 5.0], "m": 400},
+        {"sigmas": [*VECTOR, [1.0, 2.0, -1.0]], "m": COUNT},
+    ),
+    simulation.crossing_sigma: (
+        {"sigmas": [1.0, 2.0], "values": [1.0, -1.0], "at": 0.0},
+        {"sigmas": [*VECTOR, [2.0, 1.0]], "values": VECTOR, "at": NUMBER},
     ),
     simulation.log_odds: (
         {"denoiser": DENOISER, "index": torch.arange(2), "y": QUERIES, "sigma": 1.0},

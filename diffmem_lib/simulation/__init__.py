@@ -14,7 +14,7 @@ from .linear import (
 )
 from .neuron import neuron_loss_change
 from .overlap_chain import parallel_chains, reduced_chain
-from .ownership import log_odds, noised_points
+from .ownership import crossing_sigma, half_owned_sigma, log_odds, noised_points, owned_fraction
 from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 from .sgd_runs import OverlapRuns
@@ -31,16 +31,19 @@ __all__ = [
     "SamplerState",
     "SweepError",
     "SweepTable",
+    "crossing_sigma",
     "denoising_loss",
     "disagreement",
     "energy_levels",
     "fit_linear",
     "gaussian_divergences",
+    "half_owned_sigma",
     "hermite_activation",
     "log_odds",
     "noised_points",
     "neuron_loss_change",
     "parallel_chains",
+    "owned_fraction",
     "reduced_chain",
     "run_sweep",
     "sample",

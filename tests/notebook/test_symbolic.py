@@ -38,3 +38,17 @@ def test_a_sequence_is_printed_with_its_index():
     m, t = symbolic.indexed("m", r"\hat m"), sp.Symbol("t", integer=True)
     assert m(t).is_positive
     assert sp.latex(m(t - 1) ** 2 / m(2)) == r"\frac{\hat m_{t - 1}^{2}}{\hat m_{2}}"
+
+
+def test_moments_of_a_polynomial_in_two_variables():
+    b = sp.Symbol("b", real=True)
+    polynomial = (a * z + b) ** 4 * (b + z) ** 2 + sp.log(a)
+    both = sp.integrate(sp.expand(polynomial * symbolic.gaussian_density(z)), (z, -sp.oo, sp.oo))
+    assert sp.simplify(symbolic.gaussian_moment(polynomial, z) - both) == 0
+    twice = sp.integrate(sp.expand(both * symbolic.gaussian_density(b)), (b, -sp.oo, sp.oo))
+    assert sp.simplify(symbolic.gaussian_moment(polynomial, z, b) - twice) == 0
+
+
+def test_what_is_no_polynomial_has_no_moments():
+    with pytest.raises(ValueError, match="polynomial must be one in z"):
+        symbolic.gaussian_moment(sp.exp(z), z)

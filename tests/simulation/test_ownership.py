@@ -1,8 +1,10 @@
 """Ownership against weights computed one by one in mpmath, and drawn noise against what it should be."""
 
 import mpmath
+import numpy as np
 import pytest
 import torch
+from scipy import optimize, stats
 
 from diffmem_lib import simulation
 
@@ -85,3 +87,103 @@ def test_the_generator_decides_and_the_dtype_stays():
     assert torch.equal(first[0], second[0])
     assert torch.equal(first[1], second[1])
     assert first[1].dtype == torch.float32
+
+
+def test_only_those_asked_for_are_drawn():
+    training = points(6, 3)
+    index, _ = simulation.noised_points(training, 0.5, 6000, torch.Generator().manual_seed(6), torch.tensor([5, 1]))
+    counts = torch.bincount(index, minlength=6)
+    assert set(counts.nonzero().flatten().tolist()) == {1, 5}
+    assert abs(int(counts[1]) - 3000) < 200  # five standard errors of 39
+
+
+def test_drawing_among_all_is_drawing():
+    training = points(6, 3)
+    some, every = (
+        simulation.noised_points(training, 0.5, 40, torch.Generator().manual_seed(7), among)
+        for among in (torch.arange(6), None)
+    )
+    assert torch.equal(some[0], every[0])
+    assert torch.equal(some[1], every[1])
+
+
+@pytest.mark.parametrize(
+    "among", [torch.tensor([6]), torch.tensor([-1]), torch.tensor([0.0]), torch.zeros(0, dtype=torch.int64), [0, 1]]
+)
+def test_indices_of_no_training_point_are_refused(among):
+    with pytest.raises(ValueError, match="among must be integers from 0 to 5"):
+        simulation.noised_points(points(6, 3), 0.5, 4, among=among)
+
+
+def pair_of(distance, dtype=torch.float64):
+    """Two points at this distance, for which a noised one is owned with probability Φ(distance/2σ)."""
+    return simulation.EmpiricalDenoiser(torch.tensor([[0.0, 1.0], [distance, 1.0]], dtype=dtype))
+
+
+@pytest.mark.parametrize("among", [None, torch.tensor([1])])
+def test_of_two_points_the_nearer_one_owns(among):
+    for sigma in (0.5, 1.0, 3.0):
+        found = simulation.owned_fraction(pair_of(2.0), sigma, 40000, torch.Generator().manual_seed(8), among)
+        assert found == pytest.approx(stats.norm.cdf(1 / sigma), abs=0.0125)  # five standard errors
+
+
+def test_the_fraction_is_that_of_weights_counted_one_by_one():
+    training = points(5, 2)
+    denoiser = simulation.EmpiricalDenoiser(training)
+    index, y = simulation.noised_points(training, 0.8, 30, torch.Generator().manual_seed(9), torch.tensor([0, 2, 3]))
+    owned = [exact_log_odds(training, int(k), row, 0.8) > 0 for k, row in zip(index, y.tolist(), strict=True)]
+    again = torch.Generator().manual_seed(9)
+    assert 0 < sum(owned) < 30
+    assert simulation.owned_fraction(denoiser, 0.8, 30, again, torch.tensor([0, 2, 3])) == sum(owned) / 30
+
+
+def probability_of_three(sigma, gap):
+    """Owned fraction of three points in a row, by quadrature over the noise along it."""
+    places, z = gap * np.array([-1.0, 0.0, 1.0]), np.linspace(-8, 8, 4001)
+    parts = []
+    for place in places:
+        weights = np.exp(-((place + sigma * z[:, None] - places) ** 2) / (2 * sigma**2))
+        mine = np.exp(-(z**2) / 2)
+        parts.append(np.sum(stats.norm.pdf(z) * (mine > weights.sum(1) - mine)) * (z[1] - z[0]))
+    return np.mean(parts)
+
+
+def test_half_of_three_points_in_a_row_are_owned_where_quadrature_says():
+    row = simulation.EmpiricalDenoiser(torch.tensor([[-1.0], [0.0], [1.0]], dtype=torch.float64))
+    half = optimize.brentq(lambda sigma: probability_of_three(sigma, 1.0) - 0.5, 0.3, 3)
+    levels = half * np.geomspace(0.85, 1.18, 5)
+    # 20000 points at each level leave .003; over this range a parabola is off by .001.
+    assert simulation.half_owned_sigma(row, levels, 20000, torch.Generator().manual_seed(1)) == pytest.approx(
+        half, rel=0.015
+    )
+
+
+def test_the_noise_of_half_scales_with_the_data():
+    training = points(60, 8)
+    sigmas = [1.2, 0.7, 0.95, 1.1]
+    one, two = (
+        simulation.half_owned_sigma(
+            simulation.EmpiricalDenoiser(k * training), [k * s for s in sigmas], 400, torch.Generator().manual_seed(2)
+        )
+        for k in (1, 2)
+    )
+    assert two == pytest.approx(2 * one, rel=1e-9)
+
+
+def test_levels_that_do_not_bracket_the_half_are_refused():
+    denoiser = pair_of(2.0)  # two points own more than half at any noise
+    with pytest.raises(ValueError, match="falls through 1/2"):
+        simulation.half_owned_sigma(denoiser, [0.01, 0.02, 0.03], 100)
+    for sigmas in ([1.0, 2.0], [1.0, 2.0, 0.0], [1.0, 2.0, float("nan")], None):
+        with pytest.raises(ValueError, match="sigmas"):
+            simulation.half_owned_sigma(denoiser, sigmas, 100)
+
+
+def test_a_crossing_is_found_on_the_line_in_the_logarithm():
+    sigmas = np.array([0.5, 1.0, 4.0])
+    assert simulation.crossing_sigma(sigmas, 3 - np.log2(sigmas)) == pytest.approx(4.0)  # the nearer end
+    assert simulation.crossing_sigma(sigmas, 1 - np.log2(sigmas)) == pytest.approx(2.0)
+    assert simulation.crossing_sigma(sigmas, 1 - np.log2(sigmas), at=1.5) == pytest.approx(2**-0.5)
+    for wrong in ([1.0, 0.5, 4.0], [-1.0, 1.0, 2.0], [1.0, 2.0], [1.0, 2.0, float("inf")]):
+        with pytest.raises(ValueError, match=r"sigmas|values"):
+            simulation.crossing_sigma(wrong, [1.0, 0.0, -1.0])
