@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
@@ -40,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     An error of the program itself gives 3 and its traceback, so that it is not taken for a measurement.
     """
     options = _parser().parse_args(arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts concerns nobody here
     try:
         return _audit(options)
     except ValueError as error:
@@ -160,7 +162,8 @@ def _directory(text: str) -> Path:
 
 def _audit(options: argparse.Namespace) -> int:
     from .memorization import audit, survey
-    from .memorization.report import as_text, doubts, write_reports
+    from .memorization.remarks import doubts
+    from .memorization.report import as_text, write_reports
 
     _check_options(options)
     sources = _load(options)
@@ -232,8 +235,7 @@ def _names_of_files(options: argparse.Namespace) -> Iterator[None]:
 
 def _load(options: argparse.Namespace):
     """Samples, training and held-out points; if some of them are in colour, grey images are read as such too."""
-    from .memorization.inputs import load
-    from .memorization.report import Sources
+    from .memorization.inputs import Sources, load
 
     names = [options.training, options.samples, options.held_out]
     parts = [None if name is None else load(name) for name in names]

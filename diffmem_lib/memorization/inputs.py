@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["InputError", "Loaded", "load", "load_labels", "standardized"]
+__all__ = ["InputError", "Loaded", "Sources", "load", "load_labels", "standardized"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"}
 OTHER_IMAGES = {".avif", ".bmp", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl"}
@@ -65,6 +65,19 @@ class Loaded:
             return self
         points = self.pixels(slice(None)).reshape(self.points.shape)
         return replace(self, points=points, planes=False)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was audited, to name it and to show its images; without samples, a training set alone.
+
+    With ``standardized``, each column was divided by its standard deviation in the training data before the distances.
+    """
+
+    training: Loaded
+    samples: Loaded | None = None
+    held_out: Loaded | None = None
+    standardized: bool = False
 
 
 def load(source: str, *, colour: bool = False) -> Loaded:
