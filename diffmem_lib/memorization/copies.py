@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -126,7 +127,7 @@ class AuditReport(TrainingSurvey):
     held_out_in_training: int | None
     held_out_nearest: Tensor | None
     held_out_distance: Tensor | None
-    labels: dict[Hashable, LabelAudit]
+    labels: Mapping[Hashable, LabelAudit]
     threshold: float
     convention: str
     fdr: float
@@ -152,10 +153,10 @@ class AuditReport(TrainingSurvey):
         Raises ``ValueError`` if ``threshold`` is not in (0, 1), or ``convention`` neither "euclidean" nor "squared".
         """
         (threshold,) = checked_thresholds([threshold])
-        return tuple(
-            None if part is None else int((neighbour_ratio(part, convention) < threshold).sum())
-            for part in (self.distance, self.held_out_distance)
-        )
+        count = int((neighbour_ratio(self.distance, convention) < threshold).sum())
+        if self.held_out_distance is None:
+            return count, None
+        return count, int((neighbour_ratio(self.held_out_distance, convention) < threshold).sum())
 
     def rates(self, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Rates, Rates | None]:
         """Rates and dominance of all samples, and of all held-out points if there are any, at several thresholds.
@@ -166,13 +167,15 @@ class AuditReport(TrainingSurvey):
 
     def _rates(self, inside: Tensor, thresholds: Sequence[float]) -> tuple[Rates, Rates | None]:
         """The same of those whose nearest training point is ``inside``, (n,)."""
-        parts = ((self.nearest, self.distance), (self.held_out_nearest, self.held_out_distance))
-        return tuple(
-            None
-            if nearest is None
-            else rates(nearest[inside[nearest[:, 0]], 0], distance[inside[nearest[:, 0]]], thresholds, self.convention)
-            for nearest, distance in parts
-        )
+
+        def of(nearest: Tensor, distance: Tensor) -> Rates:
+            chosen = inside[nearest[:, 0]]
+            return rates(nearest[chosen, 0], distance[chosen], thresholds, self.convention)
+
+        samples = of(self.nearest, self.distance)
+        if self.held_out_nearest is None or self.held_out_distance is None:
+            return samples, None
+        return samples, of(self.held_out_nearest, self.held_out_distance)
 
     def by_sparsity(self, bins: int = 10, thresholds: Sequence[float] = THRESHOLDS) -> list[SparsityBin]:
         """Rates and dominance in ``bins`` of equally many distinct training points, from the densest to the sparsest.
@@ -270,14 +273,14 @@ def audit(
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
     nearest, near = _two_nearest(samples, training, skip, done)
     memorized = neighbour_ratio(near, convention) < threshold
-    beside = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
+    beside: dict[str, Any] = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
         other = _two_nearest(held_out, training, skip, done)
         beside = _baseline(memorized, *other, threshold, convention)
-        ratios = (neighbour_ratio(distance, "squared") for distance in (near, other[1]))
-        beside["p_value"], largest = _p_values(*ratios, classes)
+        ratio, base = (neighbour_ratio(pair, "squared") for pair in (near, other[1]))
+        beside["p_value"], largest = _p_values(ratio, base, classes)
         beside["copied"] = benjamini_hochberg(beside["p_value"], fdr)
         beside["fewest"] = fewest_discoveries(len(samples), largest, fdr)
     sparsity, coverage = surveyed(training, k, done) if survey else unsurveyed(training)
@@ -323,7 +326,9 @@ def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress
     return nearest, squared / training.shape[1]
 
 
-def _baseline(memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str) -> dict:
+def _baseline(
+    memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str
+) -> dict[str, Any]:
     """What the criterion says of held-out points, and by how much the samples' share exceeds it."""
     count, m = int(memorized.sum()), len(memorized)
     base, total = int((neighbour_ratio(distance, convention) < threshold).sum()), len(distance)
@@ -344,9 +349,10 @@ def _classes(
     """The classes of samples and held-out points, as numbers; None if there are none."""
     if sample_labels is None and held_out_labels is None:
         return None
-    given = {"sample_labels": sample_labels, "held_out": held_out, "held_out_labels": held_out_labels}
-    if missing := [name for name, value in given.items() if value is None]:
-        raise ValueError(f"{missing[0]} must be given too: classes of samples are compared with the same ones held out")
+    if sample_labels is None or held_out is None or held_out_labels is None:
+        given = {"sample_labels": sample_labels, "held_out": held_out, "held_out_labels": held_out_labels}
+        missing = next(name for name, value in given.items() if value is None)
+        raise ValueError(f"{missing} must be given too: classes of samples are compared with the same ones held out")
     ours = array_of_labels(sample_labels, len(samples), "sample_labels")
     theirs = array_of_labels(held_out_labels, len(held_out), "held_out_labels")
     if (ours.dtype.kind in "USO") != (theirs.dtype.kind in "USO"):

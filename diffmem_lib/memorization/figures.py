@@ -41,7 +41,7 @@ STYLE: dict[str, Any] = {
 def curve_figure(curve: dict[str, Any], threshold: float) -> str:
     """The share of samples and of held-out points below each threshold, and the audit's own, a Euclidean ratio."""
 
-    def draw(axes: Axes) -> None:
+    def draw(figure: Figure, axes: Axes) -> None:
         axes.plot(curve["euclidean_threshold"], curve["samples"], color=ACCENT, linewidth=2, label="samples")
         if curve["held_out"] is not None:
             axes.plot(curve["euclidean_threshold"], curve["held_out"], color=INK, linestyle="--", label="held out")
@@ -51,7 +51,6 @@ def curve_figure(curve: dict[str, Any], threshold: float) -> str:
             xlabel="threshold of r1/r2 (its square: of D1/D2)", ylabel="share below it", xlim=(0, 1), ylim=(0, 1.02)
         )
         axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-        figure = axes.get_figure()
         figure.legend(loc="outside upper left", ncols=3, fontsize=9, handlelength=1.5, columnspacing=1.2)
 
     held_out = "" if curve["held_out"] is None else " (line) and held-out points (dashed)"
@@ -67,7 +66,7 @@ def sparsity_figure(bins: Sequence[dict[str, Any]], at: int) -> str:
 
     top = max((value + bar for value, bar in zip(mean, error, strict=True)), default=0.0) or 1.0
 
-    def draw(axes: Axes) -> None:
+    def draw(_: Figure, axes: Axes) -> None:
         axes.errorbar(number, mean, yerr=error, fmt="o", color=ACCENT, ecolor=INK, capsize=2, linewidth=1.2)
         axes.set(xlabel="bin of sparsity, densest to sparsest", ylabel="rate per point", xlim=(0.5, len(bins) + 0.5))
         axes.set_xticks(range(1, len(bins) + 1))
@@ -77,11 +76,11 @@ def sparsity_figure(bins: Sequence[dict[str, Any]], at: int) -> str:
     return _svg("sparsity", f"Rate of memorization by bin of sparsity{seen}", draw)
 
 
-def _svg(name: str, title: str, draw: Callable[[Axes], None]) -> str:
+def _svg(name: str, title: str, draw: Callable[[Figure, Axes], None]) -> str:
     """An SVG of one pair of axes for a page; the same at every time and, with ``name``, unlike others in its ids."""
     with style.context(["default", STYLE | {"svg.hashsalt": name}]):
         figure = Figure(figsize=(4.4, 2.7), layout="constrained")
-        draw(figure.subplots())
+        draw(figure, figure.subplots())
         file = io.StringIO()
         nothing = dict.fromkeys(["Creator", "Date", "Format", "Type"])
         figure.savefig(file, format="svg", transparent=True, metadata=nothing)

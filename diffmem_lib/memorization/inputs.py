@@ -53,6 +53,8 @@ class Loaded:
 
     def pixels(self, which: int | slice) -> np.ndarray:
         """One image (height, width, channels), or several."""
+        if self.image_shape is None:
+            raise ValueError(f"{self.source}: holds no images")
         height, width, channels = self.image_shape
         if not self.planes:
             return self.points[which].reshape(*self.points[which].shape[:-1], height, width, channels)
@@ -152,7 +154,7 @@ def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray
 
 def _named_labels(source: str, lines: list[str], files: tuple[str, ...]) -> np.ndarray:
     """The labels of ``files`` from lines NAME,LABEL; lines of other names, such as a heading, are passed over."""
-    pairs = [tuple(part.strip() for part in line.split(",", 1)) for line in lines]
+    pairs = [(name.strip(), label.strip()) for name, _, label in (line.partition(",") for line in lines)]
     named = dict(pairs)
     if again := [name for (name, label) in pairs if named[name] != label]:
         raise InputError(f"{source}: {again[0]} has two labels")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -51,7 +51,7 @@ class TrainingSurvey:
     sparsity: Tensor
     coverage: CoverageRisk
     duplicate_of: Tensor
-    labels: dict[Hashable, LabelSurvey]
+    labels: Mapping[Hashable, LabelSurvey]
     dim: int
     k: int
 

@@ -66,7 +66,7 @@ def test_bins_without_samples_or_error_are_no_accident():
 
 
 def test_a_label_is_text():
-    assert 'aria-label="a &quot;&lt;b&gt;"' in figures._svg("x", 'a "<b>', lambda axes: None)
+    assert 'aria-label="a &quot;&lt;b&gt;"' in figures._svg("x", 'a "<b>', lambda figure, axes: None)
 
 
 @pytest.mark.parametrize(
