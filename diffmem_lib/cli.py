@@ -31,6 +31,7 @@ Without --samples: which are at risk before any training.
 Each of S, T and H is an .npy array (mapped, not read), an .npz archive (FILE.npz, or FILE.npz:KEY where it holds
 several arrays), or a folder of PNG or JPEG images of one size, taken in the order of their names, without its
 subfolders; what is transparent lies on white. Points lie along the first axis. Pickles are refused.
+A quoted pattern, 'shards/*.npy', is many arrays as one: mapped, and pixels of 8 bits too are cast block by block.
 Distances are Euclidean ones of the numbers as given: pixels, or better, embeddings.
 
 Passing a distance test is no guarantee of privacy: membership inference succeeds on data that pass (arXiv 2505.01524,
@@ -194,14 +195,20 @@ def _audit(options: argparse.Namespace) -> int:
 
 def _arrays(sources: Sources) -> dict[str, Any]:
     """What is compared, by the name of the audit's argument."""
-    from .memorization.inputs import standardized
+    from .memorization.inputs import InputError, standardized
+    from .shards import Shards
 
     training = sources.training.points
     parts = {"training": sources.training, "samples": sources.samples, "held_out": sources.held_out}
     arrays = {name: None if part is None else part.points for name, part in parts.items()}
     if not sources.standardized:
         return arrays
-    return {name: None if array is None else standardized(array, training) for name, array in arrays.items()}
+    scaled = {}
+    for name, array in arrays.items():
+        if isinstance(array, Shards) or isinstance(training, Shards):
+            raise InputError(f"{sources.training.source}: --standardize needs points in one file, not in shards")
+        scaled[name] = None if array is None else standardized(array, training)
+    return scaled
 
 
 def _judge(options: argparse.Namespace, report: AuditReport) -> int:

@@ -248,6 +248,63 @@ def test_no_survey(folder, capsys):
     assert json.loads(Path("report/report.json").read_text())["training"]["predicted_risk"] == [None] * 60
 
 
+@pytest.mark.parametrize("kind", ["f4", "f8", "u1"])
+def test_shards_are_one_array(folder, capsys, kind):
+    """Copies and duplicates across shards, held-out points and labels: all numbers are those of the whole array."""
+    rng = np.random.default_rng(7)
+    numbers = rng.random((500, 6, 5))
+    numbers[[17, 130, 499]], numbers[260] = numbers[3], numbers[259]
+    whole = (255 * numbers).astype(np.uint8) if kind == "u1" else numbers.astype(kind)
+    samples = np.concatenate([whole[[3, 131, 260, 498]], whole[[40, 250]], whole[:30][::-1]])
+    np.save("whole.npy", whole)
+    np.save("some.npy", samples)
+    np.save("out.npy", (whole[:60] // 2 if kind == "u1" else whole[:60] / 2))
+    Path("labels2.txt").write_text("\n".join("abc"[i % 3] for i in range(500)))
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(whole, [130, 131, 260, 499])):
+        np.save(f"shards/part-{number + 7}.npy", part)  # 7 to 11: in the order of numbers, not of letters
+    rest = ["--samples", "some.npy", "--held-out", "out.npy", "--labels", "labels2.txt", "--out", "report"]
+    found = []
+    for training in ("whole.npy", "shards/*.npy"):
+        status, out, err = run(capsys, "--training", training, *rest)
+        assert (status, err) == (0, "")
+        found.append(json.loads(Path("report/report.json").read_text()))
+    assert "part-7.npy:3\n" in out
+    assert found[1].pop("shards") == {
+        "training": {f"part-{n}.npy": c for n, c in zip(range(7, 12), (130, 1, 129, 239, 1), strict=True)}
+    }
+    assert found[0].pop("sources") != found[1].pop("sources")
+    assert found[0] == found[1]
+    assert found[0]["samples"]["d1"][:4] == [0] * 4
+    assert found[0]["training"]["duplicate_of"][499] == 3
+
+
+def test_shards_that_do_not_fit(folder, capsys):
+    Path("shards").mkdir()
+    np.save("shards/a.npy", TRAINING[:30])
+    for other, said in (
+        (TRAINING[30:].astype(np.float64), "shards/*.npy: b.npy: float64 numbers, but float32 in a.npy"),
+        (TRAINING[30:, :, :4], "shards/*.npy: b.npy: points of shape 6×4, but 6×5 in a.npy"),
+        (
+            np.where(np.arange(60)[:, None, None] == 31, np.float32(np.nan), TRAINING)[30:],
+            "NaN or infinity in point b.npy:1",
+        ),
+    ):
+        np.save("shards/b.npy", other)
+        status, out, err = run(capsys, "--samples", "samples.npy", "--training", "shards/*.npy")
+        assert (status, out) == (2, "")
+        assert said in err
+        assert err.count("\n") == 1
+    np.save("shards/b.npy", TRAINING[30:])
+    for options, said in (
+        (["--training", "shards/*.np"], "no .npy file matches"),
+        (["--training", "shards/*.npy", "--standardize"], "needs points in one file"),
+    ):
+        status, _, err = run(capsys, "--samples", "samples.npy", *options)
+        assert status == 2
+        assert said in err
+
+
 def test_help_speaks_of_privacy(capsys):
     with pytest.raises(SystemExit):
         cli.main(["audit", "--help"])

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 
+from ..shards import Shards
 from .calibration import binomial_interval
 from .copies import AuditReport
 from .inputs import Sources
@@ -108,6 +109,8 @@ def details(report: TrainingSurvey, sources: Sources) -> dict[str, Any]:
         "coverage": {"local_dimension": coverage.dimension, "reference_sigma": finite(coverage.reference_sigma)},
         "labels": _labels(report),
     }
+    if shards := {name: part.points for name, part in parts.items() if part and isinstance(part.points, Shards)}:
+        found["shards"] = {name: points.counts for name, points in shards.items()}
     if isinstance(report, AuditReport):
         ours, theirs = report.rates(_bin_thresholds(report))
         found |= {

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
+from ..shards import Names, Shards
 from .copies import AuditReport
 from .findings import (
     copied_points,
@@ -97,8 +98,10 @@ def _values(report: TrainingSurvey, sources: Sources, redact: bool) -> dict[str,
     return values
 
 
-def _names(part: Loaded) -> Sequence[Any]:
-    """What each point of a set is called: its file where it has one, else its number."""
+def _names(part: Loaded) -> Sequence[Any] | Names:
+    """What each point of a set is called: its file where it has one, else its number, in a shard where it is in one."""
+    if isinstance(part.points, Shards):
+        return part.points.names
     return range(len(part.points)) if part.files is None else part.files
 
 
