@@ -21,7 +21,7 @@ if TYPE_CHECKING:  # torch takes seconds to load, which --help does not wait for
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
-JUDGES = ("threshold", "distance", "fdr", "fail_above", "fail_on", "no_survey")
+JUDGES = ("threshold", "distance", "fdr", "fail_above", "fail_on", "no_survey", "keep")
 NEED_SAMPLES = ("held_out", "sample_labels", "held_out_labels", *JUDGES)
 
 DESCRIPTION = """\
@@ -130,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=_directory, help="write report.html and report.json into this folder"
     )
     audit.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=_directory,
+        help="keep the comparison with each shard of T in this folder, distances of points, so that the same command"
+        " goes on from there if it is killed (sparsity and predicted risk start again)",
+    )
+    audit.add_argument(
         "--redact",
         action="store_true",
         help="leave shares and counts only: no image, name, distance, ratio, p-value or dominance of a point",
@@ -182,7 +189,7 @@ def _audit(options: argparse.Namespace) -> int:
         else:
             given = {name: getattr(options, name) for name in ("threshold", "distance", "fdr")}
             given = {name: value for name, value in given.items() if value is not None}
-            given |= {"k": options.k, "survey": not options.no_survey, "progress": bar}
+            given |= {"k": options.k, "survey": not options.no_survey, "keep": options.keep, "progress": bar}
             report = audit(**arrays, **labels, **given)
     written = [] if options.out is None else write_reports(report, sources, options.out, redact=options.redact)
     _say(as_text(report, sources, redact=options.redact) + "".join(f"written: {file}\n" for file in written))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -58,6 +58,11 @@ class Shards:
     def counts(self) -> dict[str, int]:
         """How many points each array has, in their order."""
         return {name: len(part) for name, part in zip(self.names.names, self.parts, strict=True)}
+
+    def shards(self) -> Iterator[Shards]:
+        """Each array by itself."""
+        for array, name in zip(self.parts, self.names.names, strict=True):
+            yield Shards([array], [name])
 
     def __getitem__(self, which: int | np.integer | slice | np.ndarray) -> np.ndarray:
         """Rows (p, d) of a slice without gaps or an array of indices, or one row (d,)."""

@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from html.parser import HTMLParser
@@ -303,6 +304,36 @@ def test_shards_that_do_not_fit(folder, capsys):
         status, _, err = run(capsys, "--samples", "samples.npy", *options)
         assert status == 2
         assert said in err
+
+
+def test_killed_and_gone_on(folder, capsys):
+    """Killed after the first of six shards, the same command finds what an audit of one file finds."""
+    rng = np.random.default_rng(8)
+    whole = rng.random((12000, 300), dtype=np.float32)
+    np.save("whole.npy", whole)
+    np.save("many.npy", np.concatenate([whole[::60], rng.random((1300, 300), dtype=np.float32)]))
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(whole, 6)):
+        np.save(f"shards/{number}.npy", part)
+    rest = ["--samples", "many.npy", "--no-survey", "--out", "report"]
+    again = ["--training", "shards/*.npy", "--keep", "kept", *rest]
+    with subprocess.Popen([sys.executable, "-m", "diffmem_lib.cli", "audit", *again]) as process:
+        while not list(Path().glob("kept/*.npz")) and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+    first = {file.name: file.stat().st_mtime_ns for file in Path("kept").glob("*.npz")}
+    assert 1 <= len(first) < 6
+    assert not Path("report").exists()
+    assert run(capsys, *again)[0] == 0
+    found = json.loads(Path("report/report.json").read_text())
+    kept = {file.name: file.stat().st_mtime_ns for file in Path("kept").glob("*.npz")}
+    assert len(kept) == 6
+    assert first.items() <= kept.items()
+    assert run(capsys, "--training", "whole.npy", *rest)[0] == 0
+    whole = json.loads(Path("report/report.json").read_text())
+    assert {**found, "sources": None, "shards": None} == {**whole, "sources": None, "shards": None}
+    status, _, err = run(capsys, "--training", "whole.npy", "--keep", "kept", *rest)
+    assert (status, err) == (2, "diffmem: error: kept: keep needs training points in shards\n")
 
 
 def test_help_speaks_of_privacy(capsys):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,9 @@ import torch
 from torch import Tensor
 
 from .. import _checks
+from ..shards import Shards
 from ..simulation import distances
+from . import kept
 from .calibration import (
     benjamini_hochberg,
     binomial_interval,
@@ -212,6 +215,7 @@ def audit(
     *,
     sample_labels: Labels | None = None,
     held_out_labels: Labels | None = None,
+    keep: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
     r"""Find which samples copy training points, and which training points are at risk.
@@ -245,6 +249,9 @@ def audit(
     sample_labels, held_out_labels : sequences of m and h labels, optional
         Both or none: the classes of samples and held-out points, each sample then being compared with the held-out
         points of its own class.
+    keep : Path, optional
+        A folder; training points must then be `Shards`. The comparison of samples and held-out points with each shard
+        is kept there, and a run that was killed goes on from what it finds. (The survey starts again.)
     progress : callable, optional
         Told the pairs of points done and the pairs in all.
 
@@ -257,7 +264,8 @@ def audit(
     ------
     ValueError
         If an array is not finite, floating-point and of the same width as the others, if there are not more than ``k``
-        training points or they are all equal, or if labels are not as many as their points.
+        training points or they are all equal, if labels are not as many as their points, or if there is something to
+        ``keep`` but no shards.
     """
     training, k, labels = checked(training, k, labels, survey=survey)
     (threshold,), convention = checked_thresholds([threshold]), checked_distance(distance)
@@ -265,19 +273,21 @@ def audit(
     samples = points(samples, "samples", training)
     held_out = None if held_out is None else points(held_out, "held_out", training)
     classes = _classes(sample_labels, held_out_labels, samples, held_out)
+    if keep is not None and not isinstance(training, Shards):
+        raise ValueError("keep needs training points in shards")
     n, dim = training.shape
     duplicate_of = first_of_equals(training)
     skip = repeats(duplicate_of)
 
     compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
-    nearest, near = _two_nearest(samples, training, skip, done)
+    nearest, near = _two_nearest(samples, training, skip, keep, done)
     memorized = neighbour_ratio(near, convention) < threshold
     beside: dict[str, Any] = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
-        other = _two_nearest(held_out, training, skip, done)
+        other = _two_nearest(held_out, training, skip, keep, done)
         beside = _baseline(memorized, *other, threshold, convention)
         ratio, base = (neighbour_ratio(pair, "squared") for pair in (near, other[1]))
         beside["p_value"], largest = _p_values(ratio, base, classes)
@@ -311,13 +321,18 @@ def audit(
     return report if labels is None else replace(report, labels=_by_label(labels, report))
 
 
-def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress) -> tuple[Tensor, Tensor]:
+def _two_nearest(
+    queries: Points, training: Points, skip: Tensor, keep: Path | None, done: Progress
+) -> tuple[Tensor, Tensor]:
     """The nearest training points (m, 2) and their squared distances per dimension (m, 2).
 
     Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
     the same float32 numbers as its nearest point is equal to it.
     """
-    nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
+    if keep is not None and isinstance(training, Shards):
+        nearest, squared = kept.two_nearest(queries, training, skip, keep, done)
+    else:
+        nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
     if queries.dtype.itemsize != training.dtype.itemsize:
         for rows in distances.slices(len(nearest), max(1, 2**18 // training.shape[1])):
             ours = distances.take(queries, rows, torch.float32)
