@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import argparse
+import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from . import __version__
+
+if TYPE_CHECKING:  # torch takes seconds to load, which --help does not wait for
+    from .memorization import AuditReport
+    from .memorization.inputs import Loaded, Sources
 
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
-NEED_SAMPLES = ("held_out", "sample_labels", "held_out_labels", "threshold", "distance", "fdr", "fail_above", "fail_on")
-NEED_SAMPLES += ("no_survey",)
+JUDGES = ("threshold", "distance", "fdr", "fail_above", "fail_on", "no_survey", "keep")
+NEED_SAMPLES = ("held_out", "sample_labels", "held_out_labels", *JUDGES)
 
 DESCRIPTION = """\
 Find which generated samples copy training points, and which training points are at risk.
@@ -26,6 +31,7 @@ Without --samples: which are at risk before any training.
 Each of S, T and H is an .npy array (mapped, not read), an .npz archive (FILE.npz, or FILE.npz:KEY where it holds
 several arrays), or a folder of PNG or JPEG images of one size, taken in the order of their names, without its
 subfolders; what is transparent lies on white. Points lie along the first axis. Pickles are refused.
+A quoted pattern, 'shards/*.npy', is many arrays as one: mapped, and pixels of 8 bits too are cast block by block.
 Distances are Euclidean ones of the numbers as given: pixels, or better, embeddings.
 
 Passing a distance test is no guarantee of privacy: membership inference succeeds on data that pass (arXiv 2505.01524,
@@ -40,6 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     An error of the program itself gives 3 and its traceback, so that it is not taken for a measurement.
     """
     options = _parser().parse_args(arguments)
+    logging.getLogger("matplotlib").setLevel(logging.ERROR)  # where it keeps its list of fonts concerns nobody here
     try:
         return _audit(options)
     except ValueError as error:
@@ -123,6 +130,13 @@ def _parser() -> argparse.ArgumentParser:
         "--out", metavar="DIR", type=_directory, help="write report.html and report.json into this folder"
     )
     audit.add_argument(
+        "--keep",
+        metavar="DIR",
+        type=_directory,
+        help="keep the comparison with each shard of T in this folder, distances of points, so that the same command"
+        " goes on from there if it is killed (sparsity and predicted risk start again)",
+    )
+    audit.add_argument(
         "--redact",
         action="store_true",
         help="leave shares and counts only: no image, name, distance, ratio, p-value or dominance of a point",
@@ -159,44 +173,52 @@ def _directory(text: str) -> Path:
 
 
 def _audit(options: argparse.Namespace) -> int:
-    from .memorization import audit, survey
-    from .memorization.report import as_text, doubts, write_reports
+    from .memorization import AuditReport, TrainingSurvey, audit, survey
+    from .memorization.remarks import doubts
+    from .memorization.report import as_text, write_reports
 
     _check_options(options)
     sources = _load(options)
     labels = _labels(options, sources)
     _check(options, sources, labels)
     arrays = _arrays(sources)
+    report: TrainingSurvey
     with _Bar() as bar, _names_of_files(options):
         if sources.samples is None:
             report = survey(arrays["training"], labels["labels"], options.k, progress=bar)
         else:
             given = {name: getattr(options, name) for name in ("threshold", "distance", "fdr")}
             given = {name: value for name, value in given.items() if value is not None}
-            given |= {"k": options.k, "survey": not options.no_survey, "progress": bar}
+            given |= {"k": options.k, "survey": not options.no_survey, "keep": options.keep, "progress": bar}
             report = audit(**arrays, **labels, **given)
     written = [] if options.out is None else write_reports(report, sources, options.out, redact=options.redact)
     _say(as_text(report, sources, redact=options.redact) + "".join(f"written: {file}\n" for file in written))
-    if options.fail_above is None:
+    if options.fail_above is None or not isinstance(report, AuditReport):
         return MEASURED
     for doubt in doubts(report, sources, redact=options.redact):
         print(f"diffmem: warning: {doubt}", file=sys.stderr)
     return _judge(options, report)
 
 
-def _arrays(sources) -> dict:
+def _arrays(sources: Sources) -> dict[str, Any]:
     """What is compared, by the name of the audit's argument."""
-    from .memorization.inputs import standardized
+    from .memorization.inputs import InputError, standardized
+    from .shards import Shards
 
     training = sources.training.points
     parts = {"training": sources.training, "samples": sources.samples, "held_out": sources.held_out}
     arrays = {name: None if part is None else part.points for name, part in parts.items()}
     if not sources.standardized:
         return arrays
-    return {name: None if array is None else standardized(array, training) for name, array in arrays.items()}
+    scaled = {}
+    for name, array in arrays.items():
+        if isinstance(array, Shards) or isinstance(training, Shards):
+            raise InputError(f"{sources.training.source}: --standardize needs points in one file, not in shards")
+        scaled[name] = None if array is None else standardized(array, training)
+    return scaled
 
 
-def _judge(options: argparse.Namespace, report) -> int:
+def _judge(options: argparse.Namespace, report: AuditReport) -> int:
     """Whether --fail-above is exceeded, and by what."""
     if (options.fail_on or ("share" if options.held_out is None else "excess")) == "share":
         what, value = "memorized share", report.fraction
@@ -210,13 +232,14 @@ def _judge(options: argparse.Namespace, report) -> int:
     return EXCEEDED if above else MEASURED
 
 
-def _labels(options: argparse.Namespace, sources) -> dict:
+def _labels(options: argparse.Namespace, sources: Sources) -> dict[str, Any]:
     """The labels that are given, by the name of the audit's argument."""
     from .memorization.inputs import load_labels
 
     parts = {"labels": sources.training, "sample_labels": sources.samples, "held_out_labels": sources.held_out}
     given = {name: getattr(options, name) for name in parts}
-    return {name: None if file is None else load_labels(file, parts[name].files) for name, file in given.items()}
+    files = {name: None if part is None else part.files for name, part in parts.items()}
+    return {name: None if file is None else load_labels(file, files[name]) for name, file in given.items()}
 
 
 @contextmanager
@@ -230,20 +253,20 @@ def _names_of_files(options: argparse.Namespace) -> Iterator[None]:
         raise ValueError(f"{file}: {argument} {rest}" if file else str(error)) from None
 
 
-def _load(options: argparse.Namespace):
+def _load(options: argparse.Namespace) -> Sources:
     """Samples, training and held-out points; if some of them are in colour, grey images are read as such too."""
-    from .memorization.inputs import load
-    from .memorization.report import Sources
+    from .memorization.inputs import Sources, load
 
-    names = [options.training, options.samples, options.held_out]
-    parts = [None if name is None else load(name) for name in names]
-    shapes = [part.image_shape for part in parts if part is not None]
+    given = {name: getattr(options, name) for name in ("training", "samples", "held_out")}
+    files = {name: file for name, file in given.items() if file is not None}
+    parts = {name: load(file) for name, file in files.items()}
+    shapes = [part.image_shape for part in parts.values()]
     if len({shape and shape[:2] for shape in shapes}) == 1 and len({shape and shape[2] for shape in shapes}) > 1:
-        parts = [None if name is None else load(name, colour=True) for name in names]
+        parts = {name: load(file, colour=True) for name, file in files.items()}
     images = all(shape is not None for shape in shapes)  # flat points are in whatever order the others are
-    if images and len({part.planes for part in parts if part is not None}) > 1:  # torch's order, and everyone else's
-        parts = [None if part is None else part.interleaved() for part in parts]
-    return Sources(*parts, standardized=options.standardize)
+    if images and len({part.planes for part in parts.values()}) > 1:  # torch's order, and everyone else's
+        parts = {name: part.interleaved() for name, part in parts.items()}
+    return Sources(**parts, standardized=options.standardize)
 
 
 def _check_options(options: argparse.Namespace) -> None:
@@ -270,7 +293,7 @@ def _check_options(options: argparse.Namespace) -> None:
             raise InputError(f"--{name} must lie between 0 and 1, not {value:g}")
 
 
-def _check(options: argparse.Namespace, sources, labels: dict) -> None:
+def _check(options: argparse.Namespace, sources: Sources, labels: Mapping[str, Any]) -> None:
     """What the audit would refuse too, said with the names of files."""
     from .memorization.inputs import InputError
 
@@ -301,12 +324,12 @@ def _check(options: argparse.Namespace, sources, labels: dict) -> None:
         ("sample_labels", sources.samples, "samples"),
         ("held_out_labels", sources.held_out, "held-out points"),
     ):
-        if labels[name] is not None and len(labels[name]) != len(part.points):
+        if part is not None and labels[name] is not None and len(labels[name]) != len(part.points):
             found = f"{len(labels[name])} labels for {len(part.points)} {kind} in {part.source}"
             raise InputError(f"{getattr(options, name)}: {found}")
 
 
-def _size(part) -> str:
+def _size(part: Loaded) -> str:
     return "" if part.image_shape is None else " ({1}×{0}, {2} channels)".format(*part.image_shape)
 
 

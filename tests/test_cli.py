@@ -6,6 +6,7 @@ import pickle
 import re
 import subprocess
 import sys
+import time
 import tomllib
 import zipfile
 from html.parser import HTMLParser
@@ -69,7 +70,7 @@ def test_page_is_self_contained_and_well_formed(folder, capsys):
     Path("labels.txt").write_text("\n".join(["<b>&"] * 30 + ["plain"] * 30))
     run(capsys, "--samples", "samples.npy", "--training", "training.npy", "--labels", "labels.txt", "--out", "report")
     page = Path("report/report.html").read_text(encoding="utf-8")
-    assert not re.search(r"(src|href)=.(?!data:)", page)
+    assert not re.search(r"(src|href)=.(?!data:|#)", page)
     assert "<script" not in page
     assert "<b>&" not in page
     assert page.count("<figure>") == 4
@@ -79,13 +80,16 @@ def test_page_is_self_contained_and_well_formed(folder, capsys):
 
     class Parser(HTMLParser):
         def handle_starttag(self, tag, attrs):
-            if tag not in ("meta", "img", "br", "line", "circle"):
+            if tag not in ("meta", "img", "br"):
                 open_tags.append(tag)
+
+        def handle_startendtag(self, tag, attrs):
+            assert "svg" in open_tags
 
         def handle_endtag(self, tag):
             assert open_tags.pop() == tag
 
-    Parser().feed(page.replace("/>", ">"))
+    Parser().feed(page)
     assert open_tags == []
 
 
@@ -243,6 +247,93 @@ def test_no_survey(folder, capsys):
     out = run(capsys, *files, "--no-survey", "--k", "1000")[1]
     assert "memorized 10.0 %" in out
     assert json.loads(Path("report/report.json").read_text())["training"]["predicted_risk"] == [None] * 60
+
+
+@pytest.mark.parametrize("kind", ["f4", "f8", "u1"])
+def test_shards_are_one_array(folder, capsys, kind):
+    """Copies and duplicates across shards, held-out points and labels: all numbers are those of the whole array."""
+    rng = np.random.default_rng(7)
+    numbers = rng.random((500, 6, 5))
+    numbers[[17, 130, 499]], numbers[260] = numbers[3], numbers[259]
+    whole = (255 * numbers).astype(np.uint8) if kind == "u1" else numbers.astype(kind)
+    samples = np.concatenate([whole[[3, 131, 260, 498]], whole[[40, 250]], whole[:30][::-1]])
+    np.save("whole.npy", whole)
+    np.save("some.npy", samples)
+    np.save("out.npy", (whole[:60] // 2 if kind == "u1" else whole[:60] / 2))
+    Path("labels2.txt").write_text("\n".join("abc"[i % 3] for i in range(500)))
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(whole, [130, 131, 260, 499])):
+        np.save(f"shards/part-{number + 7}.npy", part)  # 7 to 11: in the order of numbers, not of letters
+    rest = ["--samples", "some.npy", "--held-out", "out.npy", "--labels", "labels2.txt", "--out", "report"]
+    found = []
+    for training in ("whole.npy", "shards/*.npy"):
+        status, out, err = run(capsys, "--training", training, *rest)
+        assert (status, err) == (0, "")
+        found.append(json.loads(Path("report/report.json").read_text()))
+    assert "part-7.npy:3\n" in out
+    assert found[1].pop("shards") == {
+        "training": {f"part-{n}.npy": c for n, c in zip(range(7, 12), (130, 1, 129, 239, 1), strict=True)}
+    }
+    assert found[0].pop("sources") != found[1].pop("sources")
+    assert found[0] == found[1]
+    assert found[0]["samples"]["d1"][:4] == [0] * 4
+    assert found[0]["training"]["duplicate_of"][499] == 3
+
+
+def test_shards_that_do_not_fit(folder, capsys):
+    Path("shards").mkdir()
+    np.save("shards/a.npy", TRAINING[:30])
+    for other, said in (
+        (TRAINING[30:].astype(np.float64), "shards/*.npy: b.npy: float64 numbers, but float32 in a.npy"),
+        (TRAINING[30:, :, :4], "shards/*.npy: b.npy: points of shape 6×4, but 6×5 in a.npy"),
+        (
+            np.where(np.arange(60)[:, None, None] == 31, np.float32(np.nan), TRAINING)[30:],
+            "NaN or infinity in point b.npy:1",
+        ),
+    ):
+        np.save("shards/b.npy", other)
+        status, out, err = run(capsys, "--samples", "samples.npy", "--training", "shards/*.npy")
+        assert (status, out) == (2, "")
+        assert said in err
+        assert err.count("\n") == 1
+    np.save("shards/b.npy", TRAINING[30:])
+    for options, said in (
+        (["--training", "shards/*.np"], "no .npy file matches"),
+        (["--training", "shards/*.npy", "--standardize"], "needs points in one file"),
+    ):
+        status, _, err = run(capsys, "--samples", "samples.npy", *options)
+        assert status == 2
+        assert said in err
+
+
+def test_killed_and_gone_on(folder, capsys):
+    """Killed after the first of six shards, the same command finds what an audit of one file finds."""
+    rng = np.random.default_rng(8)
+    whole = rng.random((12000, 300), dtype=np.float32)
+    np.save("whole.npy", whole)
+    np.save("many.npy", np.concatenate([whole[::60], rng.random((1300, 300), dtype=np.float32)]))
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(whole, 6)):
+        np.save(f"shards/{number}.npy", part)
+    rest = ["--samples", "many.npy", "--no-survey", "--out", "report"]
+    again = ["--training", "shards/*.npy", "--keep", "kept", *rest]
+    with subprocess.Popen([sys.executable, "-m", "diffmem_lib.cli", "audit", *again]) as process:
+        while not list(Path().glob("kept/*.npz")) and process.poll() is None:
+            time.sleep(0.002)
+        process.kill()
+    first = {file.name: file.stat().st_mtime_ns for file in Path("kept").glob("*.npz")}
+    assert 1 <= len(first) < 6
+    assert not Path("report").exists()
+    assert run(capsys, *again)[0] == 0
+    found = json.loads(Path("report/report.json").read_text())
+    kept = {file.name: file.stat().st_mtime_ns for file in Path("kept").glob("*.npz")}
+    assert len(kept) == 6
+    assert first.items() <= kept.items()
+    assert run(capsys, "--training", "whole.npy", *rest)[0] == 0
+    whole = json.loads(Path("report/report.json").read_text())
+    assert {**found, "sources": None, "shards": None} == {**whole, "sources": None, "shards": None}
+    status, _, err = run(capsys, "--training", "whole.npy", "--keep", "kept", *rest)
+    assert (status, err) == (2, "diffmem: error: kept: keep needs training points in shards\n")
 
 
 def test_help_speaks_of_privacy(capsys):

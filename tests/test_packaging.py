@@ -57,11 +57,15 @@ def test_the_wheel_works_alone(installed, tmp_path):
 import json, pathlib
 import diffmem_lib
 from diffmem_lib import claims, data, memorization, simulation, theory
+import diffmem_lib.memorization.report
 folder = pathlib.Path(diffmem_lib.__file__).parent
 assert json.loads((folder / "claims" / "claims.json").read_text())["claims"]
 images = data.load_digits().images
 report = memorization.audit(images[:20], images)
 assert report.fraction == 1
+images = memorization.inputs.Loaded(images.numpy(), "digits", (8, 8, 1))
+page = memorization.report.as_html(memorization.survey(images.points[:30]), memorization.inputs.Sources(images))
+assert page.startswith("<!doctype html>")
 print(folder, diffmem_lib.__version__)
 """
     said = run(sys.executable, "-c", code, cwd=tmp_path, PYTHONPATH=str(installed))

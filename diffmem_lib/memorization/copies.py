@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +14,8 @@ from torch import Tensor
 
 from .. import _checks
 from ..points import distances
+from ..shards import Shards
+from . import kept
 from .calibration import (
     benjamini_hochberg,
     binomial_interval,
@@ -126,7 +130,7 @@ class AuditReport(TrainingSurvey):
     held_out_in_training: int | None
     held_out_nearest: Tensor | None
     held_out_distance: Tensor | None
-    labels: dict[Hashable, LabelAudit]
+    labels: Mapping[Hashable, LabelAudit]
     threshold: float
     convention: str
     fdr: float
@@ -152,10 +156,10 @@ class AuditReport(TrainingSurvey):
         Raises ``ValueError`` if ``threshold`` is not in (0, 1), or ``convention`` neither "euclidean" nor "squared".
         """
         (threshold,) = checked_thresholds([threshold])
-        return tuple(
-            None if part is None else int((neighbour_ratio(part, convention) < threshold).sum())
-            for part in (self.distance, self.held_out_distance)
-        )
+        count = int((neighbour_ratio(self.distance, convention) < threshold).sum())
+        if self.held_out_distance is None:
+            return count, None
+        return count, int((neighbour_ratio(self.held_out_distance, convention) < threshold).sum())
 
     def rates(self, thresholds: Sequence[float] = THRESHOLDS) -> tuple[Rates, Rates | None]:
         """Rates and dominance of all samples, and of all held-out points if there are any, at several thresholds.
@@ -166,13 +170,15 @@ class AuditReport(TrainingSurvey):
 
     def _rates(self, inside: Tensor, thresholds: Sequence[float]) -> tuple[Rates, Rates | None]:
         """The same of those whose nearest training point is ``inside``, (n,)."""
-        parts = ((self.nearest, self.distance), (self.held_out_nearest, self.held_out_distance))
-        return tuple(
-            None
-            if nearest is None
-            else rates(nearest[inside[nearest[:, 0]], 0], distance[inside[nearest[:, 0]]], thresholds, self.convention)
-            for nearest, distance in parts
-        )
+
+        def of(nearest: Tensor, distance: Tensor) -> Rates:
+            chosen = inside[nearest[:, 0]]
+            return rates(nearest[chosen, 0], distance[chosen], thresholds, self.convention)
+
+        samples = of(self.nearest, self.distance)
+        if self.held_out_nearest is None or self.held_out_distance is None:
+            return samples, None
+        return samples, of(self.held_out_nearest, self.held_out_distance)
 
     def by_sparsity(self, bins: int = 10, thresholds: Sequence[float] = THRESHOLDS) -> list[SparsityBin]:
         """Rates and dominance in ``bins`` of equally many distinct training points, from the densest to the sparsest.
@@ -209,6 +215,7 @@ def audit(
     *,
     sample_labels: Labels | None = None,
     held_out_labels: Labels | None = None,
+    keep: Path | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
     r"""Find which samples copy training points, and which training points are at risk.
@@ -242,6 +249,9 @@ def audit(
     sample_labels, held_out_labels : sequences of m and h labels, optional
         Both or none: the classes of samples and held-out points, each sample then being compared with the held-out
         points of its own class.
+    keep : Path, optional
+        A folder; training points must then be `Shards`. The comparison of samples and held-out points with each shard
+        is kept there, and a run that was killed goes on from what it finds. (The survey starts again.)
     progress : callable, optional
         Told the pairs of points done and the pairs in all.
 
@@ -254,7 +264,8 @@ def audit(
     ------
     ValueError
         If an array is not finite, floating-point and of the same width as the others, if there are not more than ``k``
-        training points or they are all equal, or if labels are not as many as their points.
+        training points or they are all equal, if labels are not as many as their points, or if there is something to
+        ``keep`` but no shards.
     """
     training, k, labels = checked(training, k, labels, survey=survey)
     (threshold,), convention = checked_thresholds([threshold]), checked_distance(distance)
@@ -262,22 +273,24 @@ def audit(
     samples = points(samples, "samples", training)
     held_out = None if held_out is None else points(held_out, "held_out", training)
     classes = _classes(sample_labels, held_out_labels, samples, held_out)
+    if keep is not None and not isinstance(training, Shards):
+        raise ValueError("keep needs training points in shards")
     n, dim = training.shape
     duplicate_of = first_of_equals(training)
     skip = repeats(duplicate_of)
 
     compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
-    nearest, near = _two_nearest(samples, training, skip, done)
+    nearest, near = _two_nearest(samples, training, skip, keep, done)
     memorized = neighbour_ratio(near, convention) < threshold
-    beside = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
+    beside: dict[str, Any] = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
-        other = _two_nearest(held_out, training, skip, done)
+        other = _two_nearest(held_out, training, skip, keep, done)
         beside = _baseline(memorized, *other, threshold, convention)
-        ratios = (neighbour_ratio(distance, "squared") for distance in (near, other[1]))
-        beside["p_value"], largest = _p_values(*ratios, classes)
+        ratio, base = (neighbour_ratio(pair, "squared") for pair in (near, other[1]))
+        beside["p_value"], largest = _p_values(ratio, base, classes)
         beside["copied"] = benjamini_hochberg(beside["p_value"], fdr)
         beside["fewest"] = fewest_discoveries(len(samples), largest, fdr)
     sparsity, coverage = surveyed(training, k, done) if survey else unsurveyed(training)
@@ -308,13 +321,18 @@ def audit(
     return report if labels is None else replace(report, labels=_by_label(labels, report))
 
 
-def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress) -> tuple[Tensor, Tensor]:
+def _two_nearest(
+    queries: Points, training: Points, skip: Tensor, keep: Path | None, done: Progress
+) -> tuple[Tensor, Tensor]:
     """The nearest training points (m, 2) and their squared distances per dimension (m, 2).
 
     Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
     the same float32 numbers as its nearest point is equal to it.
     """
-    nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
+    if keep is not None and isinstance(training, Shards):
+        nearest, squared = kept.two_nearest(queries, training, skip, keep, done)
+    else:
+        nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
     if queries.dtype.itemsize != training.dtype.itemsize:
         for rows in distances.slices(len(nearest), max(1, 2**18 // training.shape[1])):
             ours = distances.take(queries, rows, torch.float32)
@@ -323,7 +341,9 @@ def _two_nearest(queries: Points, training: Points, skip: Tensor, done: Progress
     return nearest, squared / training.shape[1]
 
 
-def _baseline(memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str) -> dict:
+def _baseline(
+    memorized: Tensor, nearest: Tensor, distance: Tensor, threshold: float, convention: str
+) -> dict[str, Any]:
     """What the criterion says of held-out points, and by how much the samples' share exceeds it."""
     count, m = int(memorized.sum()), len(memorized)
     base, total = int((neighbour_ratio(distance, convention) < threshold).sum()), len(distance)
@@ -344,9 +364,10 @@ def _classes(
     """The classes of samples and held-out points, as numbers; None if there are none."""
     if sample_labels is None and held_out_labels is None:
         return None
-    given = {"sample_labels": sample_labels, "held_out": held_out, "held_out_labels": held_out_labels}
-    if missing := [name for name, value in given.items() if value is None]:
-        raise ValueError(f"{missing[0]} must be given too: classes of samples are compared with the same ones held out")
+    if sample_labels is None or held_out is None or held_out_labels is None:
+        given = {"sample_labels": sample_labels, "held_out": held_out, "held_out_labels": held_out_labels}
+        missing = next(name for name, value in given.items() if value is None)
+        raise ValueError(f"{missing} must be given too: classes of samples are compared with the same ones held out")
     ours = array_of_labels(sample_labels, len(samples), "sample_labels")
     theirs = array_of_labels(held_out_labels, len(held_out), "held_out_labels")
     if (ours.dtype.kind in "USO") != (theirs.dtype.kind in "USO"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-__all__ = ["InputError", "Loaded", "load", "load_labels", "standardized"]
+from ..shards import Shards
+
+__all__ = ["InputError", "Loaded", "Sources", "load", "load_labels", "standardized"]
 
 SUFFIXES = {".png", ".jpg", ".jpeg", ".jpe", ".jfif"}
 OTHER_IMAGES = {".avif", ".bmp", ".dng", ".exr", ".gif", ".hdr", ".heic", ".heif", ".ico", ".j2k", ".jp2", ".jxl"}
@@ -43,7 +46,7 @@ class Loaded:
     folder was passed over, ``axes`` the shape that a point had before it became a row.
     """
 
-    points: np.ndarray
+    points: np.ndarray | Shards
     source: str
     image_shape: tuple[int, int, int] | None
     files: tuple[str, ...] | None = None
@@ -53,6 +56,8 @@ class Loaded:
 
     def pixels(self, which: int | slice) -> np.ndarray:
         """One image (height, width, channels), or several."""
+        if self.image_shape is None:
+            raise ValueError(f"{self.source}: holds no images")
         height, width, channels = self.image_shape
         if not self.planes:
             return self.points[which].reshape(*self.points[which].shape[:-1], height, width, channels)
@@ -63,18 +68,39 @@ class Loaded:
         """The same with the channels of a pixel side by side: itself, or a copy."""
         if not self.planes:
             return self
+        if isinstance(self.points, Shards):
+            raise InputError(
+                f"{self.source}: shards with channels first must be compared with images of the same order"
+            )
         points = self.pixels(slice(None)).reshape(self.points.shape)
         return replace(self, points=points, planes=False)
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What was audited, to name it and to show its images; without samples, a training set alone.
+
+    With ``standardized``, each column was divided by its standard deviation in the training data before the distances.
+    """
+
+    training: Loaded
+    samples: Loaded | None = None
+    held_out: Loaded | None = None
+    standardized: bool = False
 
 
 def load(source: str, *, colour: bool = False) -> Loaded:
     """Read an array (``file.npy``, ``file.npz``, ``file.npz:KEY``) or a folder of images, in the order of their names.
 
     Floating-point .npy files are mapped, not read. Integer pixels become float32 in [0, 1]: unsigned 8-bit numbers are
-    divided by 255, 16-bit ones by 65535. ``colour`` reads grey files as three channels.
+    divided by 255, 16-bit ones by 65535. ``colour`` reads grey files as three channels. A pattern (``shards/*.npy``) is
+    all arrays whose paths match, one behind the other in the order of their names, numbers in these by value: `Shards`,
+    whose integer pixels are mapped too and cast block by block.
     """
     if Path(source).is_dir():
         return _folder(Path(source), source, colour)
+    if glob.has_magic(source) and not Path(source).exists():
+        return _shards(source)
     array = _array(source)
     if array.dtype.newbyteorder("=") in (np.uint8, np.uint16):
         largest = np.iinfo(array.dtype).max
@@ -93,11 +119,31 @@ def load(source: str, *, colour: bool = False) -> Loaded:
         )
     points = array.reshape(len(array), -1)
     _check_finite(points, source)
-    planes = array.ndim == 4 and array.shape[1] in (1, 3) and array.shape[3] not in (1, 3)
-    shape = (len(array), *array.shape[2:], array.shape[1]) if planes else array.shape
-    image_shape = _image_shape(shape)
-    planes = planes and shape[3] > 1
-    return Loaded(points, _printable(source), image_shape, planes=planes, axes=array.shape[1:])
+    return _loaded(points, source, array.shape[1:])
+
+
+def _loaded(points: np.ndarray | Shards, source: str, axes: tuple[int, ...]) -> Loaded:
+    """Points that had these ``axes`` before they became rows, with what that says of images."""
+    planes = len(axes) == 3 and axes[0] in (1, 3) and axes[2] not in (1, 3)
+    image_shape = _image_shape((*axes[1:], axes[0]) if planes else axes)
+    planes = planes and axes[0] > 1
+    return Loaded(points, _printable(source), image_shape, planes=planes, axes=axes)
+
+
+def _shards(source: str) -> Loaded:
+    """All arrays whose paths match the pattern, one behind the other."""
+    files = sorted((file for file in glob.glob(source) if file.endswith(".npy")), key=_with_numbers)
+    if not files:
+        raise InputError(f"{source}: no .npy file matches this pattern")
+    names = [_printable(Path(file).name) for file in files]
+    try:
+        shards = Shards([_array(file) for file in files], names)
+    except InputError:
+        raise
+    except ValueError as error:
+        raise InputError(f"{source}: {error}") from None
+    _check_finite(shards, source)
+    return _loaded(shards, source, shards.axes)
 
 
 def standardized(points: np.ndarray, training: np.ndarray) -> np.ndarray:
@@ -139,7 +185,7 @@ def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray
 
 def _named_labels(source: str, lines: list[str], files: tuple[str, ...]) -> np.ndarray:
     """The labels of ``files`` from lines NAME,LABEL; lines of other names, such as a heading, are passed over."""
-    pairs = [tuple(part.strip() for part in line.split(",", 1)) for line in lines]
+    pairs = [(name.strip(), label.strip()) for name, _, label in (line.partition(",") for line in lines)]
     named = dict(pairs)
     if again := [name for (name, label) in pairs if named[name] != label]:
         raise InputError(f"{source}: {again[0]} has two labels")
@@ -239,20 +285,22 @@ def _image(file: Path, colour: bool) -> np.ndarray:
     return pixels if colour else pixels[:, :, None]
 
 
-def _check_finite(points: np.ndarray, source: str) -> None:
+def _check_finite(points: np.ndarray | Shards, source: str) -> None:
     rows = max(1, BLOCK // points.shape[1])
     for start in range(0, len(points), rows):
         finite = np.isfinite(points[start : start + rows]).all(1)
         if not finite.all():
-            raise InputError(f"{source}: NaN or infinity in point {start + int(finite.argmin())}")
+            place = start + int(finite.argmin())
+            name = points.names[place] if isinstance(points, Shards) else place
+            raise InputError(f"{source}: NaN or infinity in point {name}")
 
 
-def _image_shape(shape: tuple[int, ...]) -> tuple[int, int, int] | None:
-    """Height, width and channels of (n, h, w) and (n, h, w, c) arrays; None for others."""
-    if len(shape) == 3:
-        return shape[1], shape[2], 1
-    if len(shape) == 4 and shape[3] in (1, 3):
-        return shape[1], shape[2], shape[3]
+def _image_shape(axes: tuple[int, ...]) -> tuple[int, int, int] | None:
+    """Height, width and channels of points of (h, w) and (h, w, c); None for others."""
+    if len(axes) == 2:
+        return axes[0], axes[1], 1
+    if len(axes) == 3 and axes[2] in (1, 3):
+        return axes[0], axes[1], axes[2]
     return None
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from .. import _checks
 
-__all__ = ["DISTANCES", "THRESHOLDS", "Rates", "SparsityBin", "neighbour_ratio", "rates"]
+__all__ = ["DISTANCES", "THRESHOLDS", "Rates", "SparsityBin", "criterion", "neighbour_ratio", "rates"]
 
 DISTANCES = ("euclidean", "squared")
 THRESHOLDS = (1 / 6, 1 / 4, 1 / 3, 1 / 2, 2 / 3)
@@ -63,6 +63,13 @@ def neighbour_ratio(distance: Tensor, convention: str = "euclidean") -> Tensor:
     """The ratio (m,) of nearest to second distance, from squared ones (m, 2): r1/r2, or D1/D2 if "squared"."""
     first, second = (distance.sqrt() if checked_distance(convention) == "euclidean" else distance).unbind(1)
     return first / second
+
+
+def criterion(convention: str, threshold: float) -> str:
+    """The criterion in symbols and words."""
+    if convention == "euclidean":
+        return f"r1/r2 < {threshold:.4g} in Euclidean distances"
+    return f"D1/D2 < {threshold:.4g} in squared distances"
 
 
 def checked_distance(value: str) -> str:

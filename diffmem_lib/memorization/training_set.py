@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +14,12 @@ from torch import Tensor
 
 from .. import _checks, _tensors
 from ..points import distances
+from ..shards import Shards
 from .risk import CoverageRisk, risk_from_neighbours
 
 __all__ = ["LabelSurvey", "TrainingSurvey", "survey"]
 
-Points = Tensor | np.ndarray
+Points = Tensor | np.ndarray | Shards
 Labels = Sequence[Hashable] | Tensor | np.ndarray
 
 
@@ -51,7 +52,7 @@ class TrainingSurvey:
     sparsity: Tensor
     coverage: CoverageRisk
     duplicate_of: Tensor
-    labels: dict[Hashable, LabelSurvey]
+    labels: Mapping[Hashable, LabelSurvey]
     dim: int
     k: int
 
@@ -142,7 +143,7 @@ def checked(training: Any, k: Any, labels: Any, *, survey: bool = True) -> tuple
 
 
 def points(value: Any, name: str, beside: Points | None = None) -> Points:
-    """``value`` itself, a tensor or NumPy array (on disk if need be) of finite float32 or float64 numbers.
+    """``value`` itself, a tensor, NumPy array (on disk if need be) or shards of finite float32 or float64 numbers.
 
     ``beside`` are the points that it is compared with, of the same width and on the same device. Another byte order is
     turned into this machine's.
@@ -152,7 +153,7 @@ def points(value: Any, name: str, beside: Points | None = None) -> Points:
     shape = (name[0], "d" if dim is None else dim)
     if hasattr(value, "iloc"):  # a DataFrame or Series, without importing pandas
         raise ValueError(f"{name} must be a tensor or an array, got {_checks.shown(value)}: give its .to_numpy()")
-    if not isinstance(value, np.ndarray):
+    if not isinstance(value, np.ndarray | Shards):
         return _tensors.floating(value, name, shape=shape, device=device)
     if device is not None and device.type != "cpu":
         raise ValueError(f"{name} must be on the device {device}, got an array")
@@ -160,7 +161,7 @@ def points(value: Any, name: str, beside: Points | None = None) -> Points:
         if np.ma.is_masked(value):
             raise ValueError(f"{name} must hold no masked numbers, got {np.ma.count_masked(value)} of them")
         value = value.data
-    if not value.dtype.isnative:
+    if isinstance(value, np.ndarray) and not value.dtype.isnative:
         value = value.astype(value.dtype.newbyteorder("="))
     if value.dtype.kind != "f" or value.dtype.itemsize not in (4, 8):
         raise ValueError(f"{name} must be a float32 or float64 array, got dtype {value.dtype}")

@@ -15,9 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..shards import Shards
+
 __all__ = ["Cloud", "nearest", "pairs", "slices"]
 
-Points = Tensor | np.ndarray
+Points = Tensor | np.ndarray | Shards
 BATCH_BYTES = 2**22  # of one block; of one batch of differences with its temporaries
 SPARE = 6  # places in a short list beyond the k that are asked for
 

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import re
 
+import audit_cases
 import numpy as np
 import pytest
 import torch
@@ -14,14 +15,12 @@ from diffmem_lib.memorization.rates import DISTANCES, THRESHOLDS
 
 @pytest.fixture
 def audited():
-    rng = np.random.default_rng(0)
-    training = rng.random((40, 16)).astype(np.float32)
-    samples = np.concatenate([training[:3], rng.random((9, 16)).astype(np.float32)])
-    sources = report.Sources(
-        samples=inputs.Loaded(samples, "samples.npy", (4, 4, 1)),
-        training=inputs.Loaded(training, "training.npy", (4, 4, 1)),
-    )
-    return audit(torch.from_numpy(samples), torch.from_numpy(training)), sources
+    return audit_cases.three_copies()
+
+
+@pytest.fixture(name="with_held_out")
+def fixture_with_held_out():
+    return audit_cases.with_held_out()
 
 
 def test_three_forms_agree(audited):
@@ -49,7 +48,7 @@ def test_a_training_set_alone(audited):
     """What is said without samples is what the audit says of the training set, and nothing of copies."""
     found, sources = audited
     alone = survey(sources.training.points, labels=["odd", "even"] * 20)
-    training = report.Sources(training=sources.training)
+    training = inputs.Sources(training=sources.training)
     document = json.loads(report.as_json(alone, training))
     whole = json.loads(report.as_json(found, sources))
     for name, values in document["training"].items():
@@ -68,19 +67,6 @@ def test_a_training_set_alone(audited):
     for output in (text, page):
         assert "is memorized by" not in output
         assert "D2" not in output
-
-
-@pytest.fixture
-def with_held_out():
-    """Forty images of which some samples are copies, with files, labels, and held-out images."""
-    rng = np.random.default_rng(1)
-    points = {"training": rng.random((40, 16)), "held_out": rng.random((25, 16))}
-    points["samples"] = np.concatenate([points["training"][:5], rng.random((15, 16))])
-    parts = {
-        name: inputs.Loaded(array, f"{name}.npy", (4, 4, 1), tuple(f"{name}-{i}.png" for i in range(len(array))))
-        for name, array in points.items()
-    }
-    return audit(**points, labels=["Ann", "Bob"] * 20), report.Sources(**parts)
 
 
 def test_both_conventions_stand_side_by_side(with_held_out):
@@ -127,7 +113,7 @@ def test_a_held_out_set_that_is_too_small_is_said(with_held_out, held_out, said)
     samples, others = rng.random((20, 16)), rng.random((held_out, 16))
     found = audit(samples, sources.training.points, others)
     parts = {"samples": inputs.Loaded(samples, "s", None), "held_out": inputs.Loaded(others, "h", None)}
-    sources = report.Sources(sources.training, **parts)
+    sources = inputs.Sources(sources.training, **parts)
     for output in (report.as_text(found, sources), report.as_html(found, sources)):
         assert f"too small to find {said.removeprefix('too small to find ')}" in output
 
@@ -143,7 +129,7 @@ def test_one_exact_copy_makes_no_mean_infinite(with_held_out):
     assert not re.search(r"\b(inf|nan)\b", text)
     assert f"dominance mean log(D2/D1) {float(finite.mean()):.3g}, 5 exact copies apart" in text
     only = audit(sources.training.points[:5], sources.training.points)
-    parts = report.Sources(sources.training, inputs.Loaded(sources.training.points[:5], "s", None))
+    parts = inputs.Sources(sources.training, inputs.Loaded(sources.training.points[:5], "s", None))
     assert "dominance mean log(D2/D1) –, 5 exact copies apart" in report.as_text(only, parts)
 
 
@@ -194,14 +180,14 @@ def test_a_redacted_report_depends_on_nothing_of_single_points(with_held_out, fo
     }
     for part in renamed.values():
         part.points[:, 3] = part.points[:, 3][::-1]
-    assert form(changed, report.Sources(**renamed), redact=True) == flat
+    assert form(changed, inputs.Sources(**renamed), redact=True) == flat
 
 
 @pytest.mark.parametrize("form", FORMS)
 def test_a_redacted_survey_holds_counts_only(with_held_out, form):
     _, sources = with_held_out
     points = sources.training.points
-    alone = report.Sources(sources.training)
+    alone = inputs.Sources(sources.training)
     flat = form(survey(points, ["Ann", "Bob"] * 20), alone, redact=True)
     assert flat == form(survey(points**2), alone, redact=True)
     assert "40" in flat
@@ -234,60 +220,36 @@ def test_a_report_without_survey(with_held_out):
 def test_duplicates_are_named():
     points = np.random.default_rng(0).random((30, 4)).astype(np.float32)
     points[[7, 12]] = points[3]
-    page = report.as_html(survey(points), report.Sources(training=inputs.Loaded(points, "t.npy", None)))
-    assert "<td>3</td><td>3</td><td>7, 12</td>" in page
+    page = report.as_html(survey(points), inputs.Sources(training=inputs.Loaded(points, "t.npy", None)))
+    assert '<th scope="row">3</th><td>3</td><td>7, 12</td>' in page
     risks = page[page.index("Most at risk") : page.index("Duplicates in the training set</h2>")]
-    assert "<td>7</td>" not in risks
+    assert risks.count('<th scope="row">') == 20
+    assert not re.search('<th scope="row">(7|12)</th>', risks)
 
 
-@pytest.mark.parametrize("name", ["samples", "held_out"])
-def test_other_scales_are_pointed_out(audited, name):
-    """Images in [−1, 1] beside images in [0, 1] give numbers that mean nothing."""
-    found, sources = audited
-    assert "scaled alike" not in report.as_text(found, sources)
-    other = inputs.Loaded(2 * sources.samples.points - 1, "other.npy", (4, 4, 1))
-    text = report.as_text(found, dataclasses.replace(sources, **{name: other}))
-    assert f"Are {name.replace('held_out', 'held-out points')} and training points scaled alike?" in " ".join(
-        text.split()
-    )
+def test_names_are_text(with_held_out):
+    """Whatever a file, a label or a folder is called, the page shows it and does not obey it."""
+    found, sources = with_held_out
+    name = "<img src=x onerror=alert(1)>{{ 7 * 7 }}&"
+    parts = {
+        kind: dataclasses.replace(part, source=name, unread=name, files=(name,) * len(part.points))
+        for kind, part in vars(sources).items()
+        if isinstance(part, inputs.Loaded)
+    }
+    page = report.as_html(dataclasses.replace(found, labels={name: found.labels["Ann"]}), inputs.Sources(**parts))
+    assert "<img src=x" not in page
+    assert "&lt;img src=x onerror=alert(1)&gt;{{ 7 * 7 }}&amp;" in page
+    assert name in report.as_text(found, inputs.Sources(**parts))
 
 
-SPARSE = np.where(np.arange(64) % 32 == 5, np.random.default_rng(3).random((300, 64)), 0.0)  # 97 % zeros
+def test_tables_have_names_and_heads(with_held_out):
+    """Every table that can be wider than the page scrolls by keyboard and has a name; every row has a head."""
+    page = report.as_html(*with_held_out)
+    assert page.count('<div class="wide" role="region" tabindex="0" aria-label=') == page.count("<table>") == 5
+    rows = re.findall(r"<tr>(.*?)</tr>", page, re.DOTALL)
+    assert all(row.startswith('<th scope="') for row in rows)
 
 
-def scale_doubts(samples, training):
-    sources = report.Sources(inputs.Loaded(training, "t", None), inputs.Loaded(samples, "s", None))
-    return "scaled alike?" in " ".join(report.as_text(audit(samples, training, k=3), sources).split())
-
-
-@pytest.mark.parametrize("other", [lambda x: 255 * x, lambda x: 2 * x - 1], ids=["255", "from -1 to 1"])
-def test_the_scale_of_images_that_are_nearly_empty(other):
-    assert scale_doubts(other(SPARSE[:50]), SPARSE)
-
-
-def test_samples_of_a_network_on_nearly_empty_images_are_scaled_alike():
-    """Its black is not quite black, which is no other scale."""
-    assert not scale_doubts(SPARSE[:50] + 0.01 * np.random.default_rng(4).standard_normal((50, 64)), SPARSE)
-
-
-def test_data_sorted_by_class_are_scaled_alike():
-    """The first thousand are all of one class."""
-    rng = np.random.default_rng(5)
-    training = np.concatenate([rng.random((1500, 4)), 5 + rng.random((1500, 4))])
-    assert not scale_doubts(training[rng.permutation(3000)[:400]] + 1e-3, training)
-    assert scale_doubts(2 * training, training)
-
-
-def test_one_column_that_carries_everything():
-    rng = np.random.default_rng(6)
-    training = rng.standard_normal((80, 3)) * np.array([1.0, 40.0, 1.0])
-    sources = report.Sources(inputs.Loaded(training, "t", None))
-    text = " ".join(report.as_text(survey(training), sources).split())
-    assert "Column 1 (of 0 to 2) carries over 99 %" in text
-    assert "--standardize" in text
-    mended = dataclasses.replace(sources, standardized=True)
-    text = " ".join(report.as_text(survey(training), mended).split())
-    assert "carries over" not in text
-    assert "divided by its standard deviation" in text
-    alike = report.Sources(inputs.Loaded(training / [1, 40, 1], "t", None))
-    assert "carries over" not in " ".join(report.as_text(survey(training), alike).split())
+@pytest.mark.parametrize("share", [None, float("nan"), -0.25])
+def test_numbers_that_are_none_or_negative(share):
+    assert report._percent(share) == ("−25.0 %" if share == -0.25 else "–")
