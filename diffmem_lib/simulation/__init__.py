@@ -19,6 +19,7 @@ from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 from .sgd_runs import OverlapRuns
 from .sweep import FailedTask, SweepError, SweepTable, run_sweep
+from .training import TrainingState, linear_training
 
 __all__ = [
     "Activation",
@@ -31,12 +32,14 @@ __all__ = [
     "SamplerState",
     "SweepError",
     "SweepTable",
+    "TrainingState",
     "denoising_loss",
     "disagreement",
     "energy_levels",
     "fit_linear",
     "gaussian_divergences",
     "hermite_activation",
+    "linear_training",
     "log_odds",
     "noised_points",
     "neuron_loss_change",
