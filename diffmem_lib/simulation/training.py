@@ -73,7 +73,8 @@ def linear_training(
 
     The loss is the squared error per dimension on the training points, noised. With a ``batch`` this is stochastic
     gradient descent: each step draws so many points, with replacement, and fresh noise. Without one it is the flow of
-    the gradient, averaged over all points and all noise, by the classical Runge–Kutta method of order four in the step.
+    the gradient, averaged over all points and all noise, by the classical Runge–Kutta method of order four in the step
+    (stable while 2 step/d times the largest second moment of the noised points is below 2.78).
 
     Parameters
     ----------
