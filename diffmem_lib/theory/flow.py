@@ -273,7 +273,8 @@ def joint_weight(learned: float, mean: float, alpha_bar: float, time: float, dim
     fast = (noised + square + 1 + gap) / 2
     slow = noised / fast
     # (ρ₊ − 1)(1 − ρ₋) = u², the smaller of the two factors from the larger
-    above = (noised + square - 1 + gap) / 2 if noised + square > 1 else 2 * square / (1 - noised - square + gap)
+    cancels = noised + square < 1  # numerics
+    above = 2 * square / (1 - noised - square + gap) if cancels else (noised + square - 1 + gap) / 2
     settled = above * -math.expm1(-clock * fast) / fast + square / above * -math.expm1(-clock * slow) / slow
     return math.sqrt(1 - alpha_bar) * settled / gap
 
@@ -291,7 +292,7 @@ class _Path:
         right = effective_noise(eigenvalues, n, furthest)
         near = right - effective_noise(eigenvalues, n, 0.0)  # numerics
         closer = math.sqrt(near / (top + right))  # numerics
-        angle = np.pi * (np.arange(nodes) + 0.5) / nodes
+        angle = np.pi * (np.arange(nodes) + 0.5) / nodes  # numerics
         turned = 2 * np.arctan2(closer * np.sin(angle), np.cos(angle))
         speed = closer / (np.cos(angle) ** 2 + (closer * np.sin(angle)) ** 2)
         radius = (top + right) * np.exp(1j * turned)
