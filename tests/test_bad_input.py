@@ -13,6 +13,7 @@ from diffmem_lib import data, memorization, schedules, simulation
 from diffmem_lib.theory import (
     coverage,
     divergences,
+    flow,
     hermite,
     kde,
     linear,
@@ -90,7 +91,8 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
-RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingSurvey"]
+RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingState"]
+RESULTS += ["TrainingSurvey"]
 RESULTS += ["FailedTask", "Rates", "SparsityBin", "SweepError", "SweepTable"]
 
 #: function → a call that works, and for each argument what is refused in its place.
@@ -241,6 +243,17 @@ CASES = {
     simulation.gaussian_divergences: (
         {"denoiser": simulation.fit_linear(POINTS), "mean": POINTS[0], "covariance": EYE},
         {"mean": tensors(POINTS[0])[:4], "covariance": [*tensors(EYE)[:4], -EYE]},
+    ),
+    simulation.linear_training: (
+        {"training": POINTS[None], "alpha_bar": 0.5, "step": 0.1, "batch": 2, "target": "noise", "generator": None},
+        {
+            "training": [*tensors(POINTS[None]), POINTS],
+            "alpha_bar": OPEN_UNIT,
+            "step": POSITIVE,
+            "batch": COUNT[:1] + COUNT[2:],
+            "target": WORD,
+            "generator": [3, "x"],
+        },
     ),
     simulation.denoising_loss: (
         {"denoiser": simulation.fit_linear(POINTS), "alpha_bar": 0.5, "mean": POINTS[0], "covariance": EYE},
@@ -452,6 +465,46 @@ CASES = {
             "edges": [*VECTOR, [0.0, 1.0], [1.0, 0.0]],
         },
     ),
+    flow.best_stopping_time: (
+        {"eigenvalues": EIGENVALUES, "n": 2.0, "alpha_bar": 0.5},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": LARGE, "alpha_bar": OPEN_UNIT},
+    ),
+    flow.equivalent_ridge: (
+        {"learned": EIGENVALUES, "alpha_bar": 0.5, "time": 1.0, "dim": 2},
+        {"learned": SPECTRUM, "alpha_bar": OPEN_UNIT, "time": POSITIVE, "dim": COUNT},
+    ),
+    flow.expected_losses: (
+        {"eigenvalues": EIGENVALUES, "n": 2.0, "alpha_bar": 0.5, "time": 1.0},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": LARGE, "alpha_bar": OPEN_UNIT, "time": [*NUMBER, -1.0]},
+    ),
+    flow.fit_time: (
+        {"n": 2.0, "dim": 3, "alpha_bar": 0.5, "variance": 1.0},
+        {"n": LARGE, "dim": COUNT, "alpha_bar": OPEN_UNIT, "variance": POSITIVE},
+    ),
+    flow.joint_weight: (
+        {"learned": 1.0, "mean": 0.5, "alpha_bar": 0.5, "time": 1.0, "dim": 2},
+        {
+            "learned": [*NUMBER, -1.0],
+            "mean": NUMBER,
+            "alpha_bar": OPEN_UNIT,
+            "time": [*NUMBER, -1.0],
+            "dim": COUNT,
+        },
+    ),
+    flow.mode_loss: (
+        {"variance": [1.0, 1.0], "learned": EIGENVALUES, "alpha_bar": 0.5, "time": 1.0, "dim": 2},
+        {
+            "variance": [*SPECTRUM, [1.0]],
+            "learned": SPECTRUM,
+            "alpha_bar": OPEN_UNIT,
+            "time": [*NUMBER, -1.0],
+            "dim": COUNT,
+        },
+    ),
+    flow.weight: (
+        {"learned": EIGENVALUES, "alpha_bar": 0.5, "time": 1.0, "dim": 2},
+        {"learned": SPECTRUM, "alpha_bar": OPEN_UNIT, "time": [*NUMBER, -1.0], "dim": COUNT},
+    ),
     kde.clt_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.condensation_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
     kde.optimal_bandwidth: ({"alpha": 1.0}, {"alpha": POSITIVE}),
@@ -476,8 +529,13 @@ CASES = {
         {"eigenvalues": SPECTRUM, "alpha_bar": [*NUMBER, -1.0, 2.0], "method": WORD},
     ),
     linear.optimal_stopping_time: (
-        {"variance": 1.0, "alpha_bar": 0.5, "dim": 2},
-        {"variance": [*NUMBER, -1.0], "alpha_bar": [*NUMBER, -1.0, 2.0], "dim": COUNT},
+        {"variance": 1.0, "alpha_bar": 0.5, "dim": 2, "learned": 0.1},
+        {
+            "variance": [*NUMBER, -1.0],
+            "alpha_bar": [*NUMBER, -1.0, 2.0],
+            "dim": COUNT,
+            "learned": [*NUMBER, -1.0],
+        },
     ),
     linear.oracle_loss: (
         {"covariance": COVARIANCE, "alpha_bar": 0.5},

@@ -19,6 +19,7 @@ from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 from .sgd_runs import OverlapRuns
 from .sweep import FailedTask, SweepError, SweepTable, run_sweep
+from .training import TrainingState, linear_training
 
 __all__ = [
     "Activation",
@@ -31,6 +32,7 @@ __all__ = [
     "SamplerState",
     "SweepError",
     "SweepTable",
+    "TrainingState",
     "crossing_sigma",
     "denoising_loss",
     "disagreement",
@@ -39,6 +41,7 @@ __all__ = [
     "gaussian_divergences",
     "half_owned_sigma",
     "hermite_activation",
+    "linear_training",
     "log_odds",
     "noised_points",
     "neuron_loss_change",

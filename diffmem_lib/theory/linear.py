@@ -240,22 +240,30 @@ def mean_factors(eigenvalues: Any, alpha_bar: float, method: str = "ancestral") 
     return (1 - alpha_bar) / noised
 
 
-def optimal_stopping_time(variance: float, alpha_bar: float, dim: int) -> float:
-    r"""Time of gradient flow from W = 0 after which a direction without training data has its smallest test loss.
+def optimal_stopping_time(variance: float, alpha_bar: float, dim: int, learned: float = 0.0) -> float:
+    r"""Time of gradient flow from W = 0 after which a direction has its smallest test loss.
 
     .. math:: \tau = \frac{d}{2(1-\bar\alpha)}\log\left(1 + \frac{1-\bar\alpha}{\bar\alpha\lambda}\right)
 
-    for gradient flow on the loss per dimension (hence the d), b fixed at the mean; a ridge c = λ has the same effect.
-    Derived in *The linear denoiser, solved* (chapters/linear_denoiser.ipynb).
+    where the training data do not vary, for gradient flow on the loss per dimension (hence the d), b fixed at the mean;
+    a ridge c = λ has the same effect. Where they vary by λ̂ < λ it is, with :math:`\hat m = \bar\alpha\hat\lambda
+    + 1-\bar\alpha`,
+
+    .. math:: \tau = \frac d{2\hat m}\log\left(1 + \frac{\hat m}{\bar\alpha(\lambda-\hat\lambda)}\right).
+
+    Derived in *The linear denoiser, solved* (chapters/linear_denoiser.ipynb) and, where the training data vary, in
+    *Early stopping* (chapters/early_stopping.ipynb).
 
     Parameters
     ----------
     variance
-        λ ≥ 0, true variance of the data in that direction; for 0 it is best never to stop.
+        λ ≥ 0, true variance of the data in that direction; up to λ̂ it is best never to stop.
     alpha_bar
         Signal's share of the variance, in (0, 1).
     dim
         Dimension d, at least 1.
+    learned
+        λ̂ ≥ 0, variance of the training data in that direction.
 
     Raises
     ------
@@ -265,9 +273,11 @@ def optimal_stopping_time(variance: float, alpha_bar: float, dim: int) -> float:
     variance = _checks.number(variance, "variance", low=0)
     alpha_bar = _alpha_bar(alpha_bar)
     dim = _checks.integer(dim, "dim", low=1)
-    if variance == 0:  # numerics
+    learned = _checks.number(learned, "learned", low=0)
+    if variance <= learned:  # numerics
         return math.inf
-    return dim / (2 * (1 - alpha_bar)) * math.log1p((1 - alpha_bar) / alpha_bar / variance)
+    noised = alpha_bar * learned + (1 - alpha_bar)
+    return dim / (2 * noised) * math.log1p(noised / alpha_bar / (variance - learned))
 
 
 def _loss(true: NDArray[np.float64], learned: NDArray[np.float64], alpha_bar: float, ridge: float) -> float:

@@ -17,7 +17,7 @@ FIRST = CHAPTERS / "perfect_denoiser.ipynb"
 PARTS = {
     "foundations": ["posterior"],
     "memorization": ["kde", "regimes", "coverage"],
-    "linear denoisers": ["linear", "divergences", "random_matrix"],
+    "linear denoisers": ["linear", "divergences", "random_matrix", "flow"],
     "order of learning": ["hermite", "sgd_dynamics"],
 }
 #: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
