@@ -552,6 +552,30 @@ CASES = {
         {"eigenvalues": EIGENVALUES, "n": 10},
         {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
     ),
+    neighbours.corrected_dimension: (
+        {"eigenvalues": EIGENVALUES, "n": 10},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
+    neighbours.spectrum_dimension: (
+        {"eigenvalues": [1.0, 0.5], "n": 200, "squares": [1.0, 0.0]},
+        {
+            "eigenvalues": [*SPECTRUM, [0.0, 0.0], [1.0]],
+            "n": [*LARGE, 99],
+            "squares": [[], [1.0, math.nan], [1.0, -1.0], [1.0], 1.0, "x"],
+        },
+    ),
+    neighbours.log_ratio_cdf: (
+        {"ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 10},
+        {
+            "ratio": [math.nan, math.inf, None, "x", 1j, 0.0, 1.1],
+            "eigenvalues": [*SPECTRUM, [0.0, 0.0]],
+            "n": [*LARGE, 1],
+        },
+    ),
+    neighbours.copy_noise: (
+        {"ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 10},
+        {"ratio": OPEN_UNIT, "eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
     neighbours.exact_dimension: (
         {"n": 10, "dim": 3, "square": 2.0},
         {"n": [*LARGE, 1], "dim": COUNT, "square": [*NUMBER[:3], "x", 1j, -1.0]},

@@ -148,6 +148,70 @@ def test_direct_draws():
     assert logs.mean() == pytest.approx(expected, abs=4.5 * logs.std() / math.sqrt(sets))
 
 
+# --- any spectrum ------------------------------------------------------------------------------------
+
+HARMONIC = 1 / np.arange(1, 65)
+
+
+@pytest.mark.parametrize(("n", "dim", "square"), [(100, 4, 4), (1000, 16, 8), (10**6, 2, 0), (1e40, 100, 130)])
+def test_equal_eigenvalues_have_the_integral_over_the_noncentral_law(n, dim, square):
+    """To the eleven digits that 160 nodes and SciPy's law have there; the unit is free."""
+    found = neighbours.spectrum_dimension(np.full(dim, 0.3), n, np.full(dim, 0.3 * square / dim))
+    assert found == pytest.approx(neighbours.exact_dimension(n, dim, square), rel=1e-10)
+
+
+def test_share_below_an_energy_in_closed_form():
+    """2E is the sum of exponentials of means 2 and 1 in pairs of directions, seen from the middle."""
+    values, y2, u = np.array([1.0, 1.0, 0.5, 0.5]), np.zeros(4), 3.0
+    energy = neighbours._law(u, values, y2)[1]
+    exact = 1 - 2 * math.exp(-energy) + math.exp(-2 * energy)
+    assert neighbours._share_below(u, values, y2) == pytest.approx(exact, rel=1e-12)
+
+
+def test_correction_against_the_integral():
+    """At fixed α its relative error falls like 1/d² and the leading order's like (log d)/d."""
+    misses = []
+    for dim in (32, 96, 288):
+        n, ones = math.exp(dim / 4), np.ones(dim)
+        exact = neighbours.exact_dimension(n, dim)
+        both = neighbours.corrected_dimension(ones, n), neighbours.effective_dimension(ones, n)
+        misses.append([value / exact - 1 for value in both])
+    corrected, leading = np.array(misses).T
+    assert corrected[0] > 8 * corrected[1] > 64 * corrected[2] > 0
+    assert leading[2] > leading[0] / 9 > 0
+    exact = neighbours.spectrum_dimension(HARMONIC, 5000)
+    assert neighbours.corrected_dimension(HARMONIC, 5000) == pytest.approx(exact, rel=0.02)
+
+
+def test_log_ratio_cdf_at_its_ends():
+    """0 at ρ = 1, where its slope is half a dimension; exact integral at 1/3 in d = 64: 6e-28 (theory.md)."""
+    ones = np.ones(64)
+    assert neighbours.log_ratio_cdf(1, ones, 20000) == pytest.approx(0, abs=1e-12)
+    slope = -neighbours.log_ratio_cdf(math.exp(-1e-4), ones, 20000) / 1e-4
+    assert 2 * slope == pytest.approx(neighbours.exact_dimension(20000, 64), rel=0.04)
+    assert neighbours.log_ratio_cdf(1 / 9, ones, 20000) == pytest.approx(math.log(6e-28), abs=0.2)
+    few = neighbours.log_ratio_cdf([0.5, 0.25], [1.0, 1.0], 1e9)  # a flat density, far below
+    np.testing.assert_allclose(few, np.log([0.5, 0.25]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("values", "measured"), [(np.ones(64), 1.40), (np.ones(16), 0.55), (HARMONIC, 0.30)])
+def test_copy_noise_as_measured(values, measured):
+    """Half found at p = .01 among 5000 points, from simulations of 2000 copies: to a per cent or their last digit."""
+    ratio = neighbours.critical_ratio(0.01, neighbours.spectrum_dimension(values, 5000))
+    assert neighbours.copy_noise(ratio, values, 5000) == pytest.approx(measured, rel=0.01)
+    assert neighbours.copy_noise(ratio, 4 * values, 5000) == pytest.approx(2 * measured, rel=0.01)
+
+
+def test_direct_draws_of_a_spectrum():
+    rng, sets = np.random.default_rng(2), 4000
+    values = np.array([2.0, 1.0, 0.5, 0.1, 0.1])
+    points = rng.standard_normal((sets, 120, 5)) * np.sqrt(values) - np.sqrt(values)
+    squared = np.partition((points**2).sum(2), 1, axis=1)[:, :2]
+    logs = 0.5 * np.log(squared[:, 1] / squared[:, 0])
+    expected = 1 / neighbours.spectrum_dimension(values, 120)
+    assert logs.mean() == pytest.approx(expected, abs=4.5 * logs.std() / math.sqrt(sets))
+
+
 def test_bad_input():
     for call, argument in (
         (lambda: neighbours.ratio_cdf(1.1, 2), "ratio"),
