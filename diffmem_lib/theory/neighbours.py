@@ -183,7 +183,12 @@ def corrected_dimension(eigenvalues: Any, n: float) -> float:
     1/(u²φ_2)², and 1/(log n)² where the points are few; :func:`spectrum_dimension` leaves nothing out.
     """
     values, log_n = _spectrum(eigenvalues), math.log(_checks.number(n, "n", low=2))
-    u = _edge(values, values, log_n + np.euler_gamma)
+
+    def log_rarity(u: float) -> float:
+        rate, _, variance = _law(u, values, values)
+        return rate + 0.5 * math.log(2 * math.pi * u**2 * variance)
+
+    u = _root(log_rarity, log_n + np.euler_gamma)
     share = values / (1 + u * values)
     _, energy, variance = _law(u, values, values)
     third = -(share**3 * (1 + 3 / (1 + u * values))).sum()
@@ -222,17 +227,12 @@ def spectrum_dimension(eigenvalues: Any, n: float, squares: Any = None) -> float
     unit = values.max()
     values, y2 = values / unit, y2 / unit
 
-    # From tilts at which some 45 points are expected to ones at which e^{−40} are.
-    def rarity(u: float) -> float:
-        return _law(u, values, y2)[0] + 0.5 * math.log1p(2 * math.pi * _sharpness(u, values, y2))  # numerics
-
-    low = _root(rarity, math.log(n / 45))  # numerics
-    high = _root(lambda u: _law(u, values, y2)[0], math.log(n) + 40)  # numerics
+    low, high = (_expecting(count, values, y2, math.log(n)) for count in (math.log(45), -40.0))  # numerics
     tilts, step = np.linspace(math.log(low), math.log(high), 160, retstep=True)  # numerics
     total = 0.0  # numerics
     for u in np.exp(tilts):
         _, energy, variance = _law(u, values, y2)
-        inside = _share_below(u, values, y2)
+        inside = math.exp(_log_share_below(u, values, y2))
         total += n * inside * math.exp((n - 1) * math.log1p(-inside)) * u * variance / (2 * energy)
     return float(1 / (step * total))
 
@@ -241,10 +241,10 @@ def log_ratio_cdf(ratio: Any, eigenvalues: Any, n: float) -> Values:
     r"""log P(r_1²/r_2² < ρ) at a typical fresh point of N(0, diag λ): what :func:`ratio_cdf` becomes far down.
 
     .. math::
-        \log P = \log n - I(w) - \tfrac12\log(2πw^2φ_2(w)) + \log Γ(1 + wρ/u), \qquad E(w) = ρE(u)
+        P = nF(w)\,Γ\bigl(1 + wρ/u\bigr), \qquad E(w) = ρE(u), \qquad nF(u) = 1,
 
-    with u where one training point is expected below E(u), log n = I(u) + ½ log(2πu²φ_2(u)); I, E, φ_2 as in
-    :func:`corrected_dimension`. At ρ = 1 it is 0, where its slope is D/2.
+    with F(u) the probability that half the squared distance to a training point is below the energy E(u), see
+    :func:`spectrum_dimension`; to leading order −log F = I, so that −log P is I(w) − log n. At ρ = 1 it is 0.
 
     Parameters
     ----------
@@ -260,13 +260,12 @@ def log_ratio_cdf(ratio: Any, eigenvalues: Any, n: float) -> Values:
     """
     ratios = _checks.within(ratio, "ratio", low=0, high=1, low_open=True)
     values, log_n = _spectrum(eigenvalues), math.log(_checks.number(n, "n", low=2))
-    u = _edge(values, values, log_n)
+    u = _expecting(0.0, values, values, log_n)
     energy = _law(u, values, values)[1]
 
     def log_probability(rho: float) -> float:
         w = _root(lambda w: math.log(energy * rho) - math.log(_law(w, values, values)[1]))
-        crowd = _law(w, values, values)[0] + 0.5 * math.log(2 * math.pi * _sharpness(w, values, values))
-        return log_n - crowd + float(gammaln(1 + w * rho / u))
+        return log_n + _log_share_below(w, values, values) + float(gammaln(1 + w * rho / u))
 
     found = np.array([log_probability(rho) for rho in ratios.flat]).reshape(ratios.shape)
     return found if ratios.ndim else float(found)
@@ -275,11 +274,10 @@ def log_ratio_cdf(ratio: Any, eigenvalues: Any, n: float) -> Values:
 def copy_noise(ratio: float, eigenvalues: Any, n: float) -> float:
     r"""The noise s at which half of the copies x^ν + s z of training points have r_1²/r_2² below ``ratio``.
 
-    .. math:: s^2\bigl(d - \tfrac23\bigr) = 2ρE(u), \qquad
-              \log n = I(u) + \tfrac12\log(2πu^2φ_2) + \log\log 2,
+    .. math:: s^2\bigl(d - \tfrac23\bigr) = 2ρE(u), \qquad nF(u) = \log 2,
 
-    I, E and φ_2 at the point's own y_j² = λ_j + s²: the median of |z|² is nearly d − ⅔, and the nearest of the other
-    points is as likely as not where log 2 of them are expected.
+    E and F as in :func:`spectrum_dimension`, seen from the copy, y_j² = λ_j + s²: the median of |z|² is nearly d − ⅔,
+    and the nearest of the other points is as likely as not where log 2 of them are expected.
 
     Parameters
     ----------
@@ -307,7 +305,7 @@ def copy_noise(ratio: float, eigenvalues: Any, n: float) -> float:
 
     def log_excess(s: float) -> float:
         y2 = values + s**2
-        energy = _law(_edge(values, y2, log_n - math.log(math.log(2))), values, y2)[1]
+        energy = _law(_expecting(math.log(math.log(2)), values, y2, log_n), values, y2)[1]
         return math.log(s**2 * (len(values) - 2 / 3)) - math.log(2 * rho * energy)
 
     return math.sqrt(unit) * _root(log_excess)
@@ -329,18 +327,9 @@ def _law(u: float, values: Array, y2: Array) -> tuple[float, float, float]:
     return float(rate), float(energy), float(variance)
 
 
-def _sharpness(u: float, values: Array, y2: Array) -> float:
-    """u²φ_2, the variance of the energies under the tilt in units of 1/u²."""
-    return u**2 * _law(u, values, y2)[2]
-
-
-def _edge(values: Array, y2: Array, log_n: float) -> float:
-    """The tilt at which one of e^{log_n} points is expected below E(u), by Bahadur and Rao's prefactor."""
-
-    def log_rarity(u: float) -> float:
-        return _law(u, values, y2)[0] + 0.5 * math.log(2 * math.pi * _sharpness(u, values, y2))
-
-    return _root(log_rarity, log_n)
+def _expecting(log_count: float, values: Array, y2: Array, log_n: float) -> float:
+    """The tilt u at which e^{log_count} of e^{log_n} training points are expected below E(u)."""
+    return _root(lambda u: -_log_share_below(u, values, y2), log_n - log_count)
 
 
 def _root(rising: Callable[[float], float], level: float = 0.0) -> float:
@@ -353,17 +342,20 @@ def _root(rising: Callable[[float], float], level: float = 0.0) -> float:
     return math.exp(brentq(lambda x: rising(math.exp(x)) - level, low - 1, high + 1, xtol=1e-14))  # numerics
 
 
-def _share_below(u: float, values: Array, y2: Array) -> float:
-    """F at the energy E(u), on the parabola s = u(1 + ix)², by the trapezoid rule."""
+def _log_share_below(u: float, values: Array, y2: Array) -> float:
+    """log F at the energy E(u), by the trapezoid rule on a parabola through u around all s ≤ 0."""
     rate, energy, variance = _law(u, values, y2)
-    step = min(0.05, 0.3 / (u * math.sqrt(variance)))  # numerics
-    x = step * np.arange(160)  # numerics
+    focus = -0.5 / values.max()  # numerics
+    size = u - focus
+    width = 1 / (size * math.sqrt(variance))  # numerics
+    step = min(0.05, 0.3 * width, 0.2 * (1 - math.sqrt(-focus / size)))  # numerics
+    x = np.arange(0, min(8, 40 * width), step)  # numerics
     weights = np.where(x == 0, 0.5, 1.0)  # numerics
-    s = u * (1 + 1j * x) ** 2
+    s = focus + size * (1 + 1j * x) ** 2
     at = np.multiply.outer(s, values)
     phi = -0.5 * (np.log1p(at) + np.multiply.outer(s, y2) / (1 + at)).sum(1)
-    heights = np.exp(phi + s * energy + rate) * 2 / (1 + 1j * x)  # ds/s = 2i dx/(1 + ix)
-    return float(math.exp(-rate) * step / math.pi * (weights * heights.real).sum())
+    heights = np.exp(phi + s * energy + rate) * 2 * size * (1 + 1j * x) / s
+    return math.log(step / math.pi * (weights * heights.real).sum()) - rate
 
 
 def _dimension(value: Any) -> Array:
