@@ -572,9 +572,9 @@ CASES = {
             "n": [*LARGE, 1],
         },
     ),
-    neighbours.copy_noise: (
-        {"ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 10},
-        {"ratio": OPEN_UNIT, "eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    neighbours.copy_power: (
+        {"noise": 0.1, "ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 200},
+        {"noise": POSITIVE, "ratio": OPEN_UNIT, "eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 99]},
     ),
     neighbours.exact_dimension: (
         {"n": 10, "dim": 3, "square": 2.0},

@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.optimize import bisect, brentq
-from scipy.special import expit, gammaln
-from scipy.stats import ncx2
+from scipy.special import expit, gammaln, roots_hermitenorm, roots_legendre
+from scipy.stats import chi2, ncx2
 
 from diffmem_lib import _checks
 
 __all__ = [
-    "copy_noise",
+    "copy_power",
     "corrected_dimension",
     "critical_ratio",
     "effective_dimension",
@@ -271,44 +271,58 @@ def log_ratio_cdf(ratio: Any, eigenvalues: Any, n: float) -> Values:
     return found if ratios.ndim else float(found)
 
 
-def copy_noise(ratio: float, eigenvalues: Any, n: float) -> float:
-    r"""The noise s at which half of the copies x^ν + s z of training points have r_1²/r_2² below ``ratio``.
+def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
+    r"""The share of copies x^ν + s z of training points whose r_1²/r_2² is below ``ratio``.
 
-    .. math:: s^2\bigl(d - \tfrac23\bigr) = 2ρE(u), \qquad nF(u) = \log 2,
+    .. math:: P = \mathbb E\,(1 - F)^n, \qquad 2E = s^2|z|^2/ρ,
 
-    E and F as in :func:`spectrum_dimension`, seen from the copy, y_j² = λ_j + s²: the median of |z|² is nearly d − ⅔,
-    and the nearest of the other points is as likely as not where log 2 of them are expected.
+    F the share of training points below that energy, see :func:`spectrum_dimension`, seen from a copy of squares y_j²:
+    no other point may be nearer than r_1/√ρ. The mean is over |z|², a χ² variable with d degrees of freedom, and over
+    the one combination of the y_j² that moves log F, as a normal variable; for given |z|², y_j² has the mean
+    λ_j + s²|z|²/d and the variance 2λ_j² + 4λ_j s²|z|²/d, and log F the slope −½u/(1 + uλ_j).
 
     Parameters
     ----------
+    noise
+        s > 0, a standard deviation per coordinate, in the data's unit.
     ratio
         ρ in (0, 1), of *squared* distances: a convention, or a :func:`critical_ratio`.
     eigenvalues
         λ_j, (d,), non-negative and not all zero. Directions without data count: the noise is in them, too.
     n
-        Number of training points, at least 2.
-
-    Returns
-    -------
-    float
-        A standard deviation per coordinate, in the data's unit.
+        Number of training points, from 100 to 1e50.
 
     Raises
     ------
     ValueError
         If an argument is out of range, NaN or infinite.
     """
+    s = _checks.number(noise, "noise", low=0, low_open=True)
     rho = _checks.number(ratio, "ratio", low=0, high=1, low_open=True, high_open=True)
-    values, log_n = _spectrum(eigenvalues), math.log(_checks.number(n, "n", low=2))
+    values, n = _spectrum(eigenvalues), _checks.number(n, "n", low=100, high=1e50)
     unit = values.max()
-    values = values / unit
+    values, s2 = values / unit, s**2 / unit
+    slope = 1 / (1 + _expecting(0.0, values, values + s2, math.log(n)) * values)
+    lengths, length_weights = roots_legendre(10)  # numerics
+    steps, step_weights = roots_hermitenorm(9)  # numerics
+    total = 0.0  # numerics
+    for square, weight in zip(chi2.ppf((1 + lengths) / 2, len(values)), length_weights / 2, strict=True):  # numerics
+        energy = s2 * square / (2 * rho)
+        added = s2 * square / len(values)
+        variance = 2 * values**2 + 4 * values * added
+        direction = slope * variance / math.sqrt((slope**2 * variance).sum())
+        for step, share in zip(steps, step_weights / step_weights.sum(), strict=True):  # numerics
+            y2 = np.maximum(values + added + step * direction, 0)
+            total += weight * share * _none_below(energy, values, y2, n)
+    return float(total)
 
-    def log_excess(s: float) -> float:
-        y2 = values + s**2
-        energy = _law(_expecting(math.log(math.log(2)), values, y2, log_n), values, y2)[1]
-        return math.log(s**2 * (len(values) - 2 / 3)) - math.log(2 * rho * energy)
 
-    return math.sqrt(unit) * _root(log_excess)
+def _none_below(energy: float, values: Array, y2: Array, n: float) -> float:
+    """(1 − F)^n at an energy, and 0 where it is not below the mean."""
+    if energy >= 0.5 * (values + y2).sum():
+        return 0.0  # numerics
+    u = _root(lambda u: math.log(energy) - math.log(_law(u, values, y2)[1]))
+    return math.exp(n * math.log1p(-math.exp(_log_share_below(u, values, y2))))
 
 
 def _spectrum(eigenvalues: Any) -> Array:
