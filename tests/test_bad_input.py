@@ -118,7 +118,10 @@ CASES = {
             "latent": WORD,
         },
     ),
-    data.load_patches: ({"size": 4, "n": 3}, {"size": COUNT, "n": COUNT}),
+    data.load_patches: (
+        {"size": 4, "n": 3, "photographs": [0, 9]},
+        {"size": COUNT, "n": COUNT, "photographs": [[], [0, 0], [10], [-1], [0.5], "x", 3]},
+    ),
     data.power_law_spectrum: (
         {"dim": 4, "exponent": 1.0, "trace": 1.0},
         {"dim": COUNT, "exponent": NUMBER, "trace": [math.nan, math.inf, 0.0, -1.0, "x"]},
