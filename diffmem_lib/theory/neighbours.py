@@ -16,8 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.integrate import quad
 from scipy.optimize import bisect, brentq
-from scipy.special import expit, gammaln, roots_hermitenorm, roots_legendre
-from scipy.stats import chi2, ncx2
+from scipy.special import expit, gammaln, roots_legendre
+from scipy.stats import chi2, gamma, ncx2
 
 from diffmem_lib import _checks
 
@@ -278,8 +278,9 @@ def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
 
     F the share of training points below that energy, see :func:`spectrum_dimension`, seen from a copy of squares y_j²:
     no other point may be nearer than r_1/√ρ. The mean is over |z|², a χ² variable with d degrees of freedom, and over
-    the one combination of the y_j² that moves log F, as a normal variable; for given |z|², y_j² has the mean
-    λ_j + s²|z|²/d and the variance 2λ_j² + 4λ_j s²|z|²/d, and log F the slope −½u/(1 + uλ_j).
+    the one combination of the y_j² that moves log F, as a gamma variable with its first three moments; for given |z|²,
+    with b = s²|z|²/d, y_j² has the mean λ_j + b, the variance 2λ_j² + 4λ_j b and the third cumulant 8λ_j³ + 24λ_j²b,
+    and log F the slope −½u/(1 + uλ_j).
 
     Parameters
     ----------
@@ -303,16 +304,18 @@ def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
     unit = values.max()
     values, s2 = values / unit, s**2 / unit
     slope = 1 / (1 + _expecting(0.0, values, values + s2, math.log(n)) * values)
-    lengths, length_weights = roots_legendre(10)  # numerics
-    steps, step_weights = roots_hermitenorm(9)  # numerics
+    nodes, weights = roots_legendre(8)  # numerics
+    levels, weights = (1 + nodes) / 2, weights / 2  # numerics
     total = 0.0  # numerics
-    for square, weight in zip(chi2.ppf((1 + lengths) / 2, len(values)), length_weights / 2, strict=True):  # numerics
+    for square, weight in zip(chi2.ppf(levels, len(values)), weights, strict=True):
         energy = s2 * square / (2 * rho)
         added = s2 * square / len(values)
         variance = 2 * values**2 + 4 * values * added
-        direction = slope * variance / math.sqrt((slope**2 * variance).sum())
-        for step, share in zip(steps, step_weights / step_weights.sum(), strict=True):  # numerics
-            y2 = np.maximum(values + added + step * direction, 0)
+        spread = math.sqrt((slope**2 * variance).sum())
+        third = (slope**3 * (8 * values**3 + 24 * values**2 * added)).sum()
+        shape = 4 * spread**6 / third**2
+        for step, share in zip((gamma.ppf(levels, shape) - shape) / math.sqrt(shape), weights, strict=True):
+            y2 = np.maximum(values + added + step * slope * variance / spread, 0)
             total += weight * share * _none_below(energy, values, y2, n)
     return float(total)
 
