@@ -303,7 +303,7 @@ def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
     values, n = _spectrum(eigenvalues), _checks.number(n, "n", low=100, high=1e50)
     unit = values.max()
     values, s2 = values / unit, s**2 / unit
-    slope = 1 / (1 + _expecting(0.0, values, values + s2, math.log(n)) * values)
+    slope = 1 / (1 + _expecting(0.0, values, values + s2, math.log(n)) * values)  # numerics
     nodes, weights = roots_legendre(8)  # numerics
     levels, weights = (1 + nodes) / 2, weights / 2  # numerics
     total = 0.0  # numerics
@@ -312,9 +312,11 @@ def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
         added = s2 * square / len(values)
         variance = 2 * values**2 + 4 * values * added
         spread = math.sqrt((slope**2 * variance).sum())
-        third = (slope**3 * (8 * values**3 + 24 * values**2 * added)).sum()
-        shape = 4 * spread**6 / third**2
-        for step, share in zip((gamma.ppf(levels, shape) - shape) / math.sqrt(shape), weights, strict=True):
+        # Where the nodes of the mean over the y_j² lie; held by a test against the exact mean for equal eigenvalues.
+        third = (slope**3 * (8 * values**3 + 24 * values**2 * added)).sum()  # numerics
+        shape = 4 * spread**6 / third**2  # numerics
+        steps = (gamma.ppf(levels, shape) - shape) / math.sqrt(shape)  # numerics
+        for step, share in zip(steps, weights, strict=True):
             y2 = np.maximum(values + added + step * slope * variance / spread, 0)
             total += weight * share * _none_below(energy, values, y2, n)
     return float(total)
@@ -322,7 +324,7 @@ def copy_power(noise: float, ratio: float, eigenvalues: Any, n: float) -> float:
 
 def _none_below(energy: float, values: Array, y2: Array, n: float) -> float:
     """(1 − F)^n at an energy, and 0 where it is not below the mean."""
-    if energy >= 0.5 * (values + y2).sum():
+    if energy >= 0.5 * (values + y2).sum():  # numerics
         return 0.0  # numerics
     u = _root(lambda u: math.log(energy) - math.log(_law(u, values, y2)[1]))
     return math.exp(n * math.log1p(-math.exp(_log_share_below(u, values, y2))))

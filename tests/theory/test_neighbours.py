@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2, ncx2
 
 from diffmem_lib.theory import kde, neighbours
 
@@ -208,6 +209,18 @@ def test_copy_power_as_measured(values, noises, found):
     power = [neighbours.copy_power(s, ratio, values, 5000) for s in noises]
     np.testing.assert_allclose(power, found, atol=0.02)
     assert neighbours.copy_power(2 * noises[1], ratio, 4 * values, 5000) == pytest.approx(power[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(("dim", "noise"), [(16, 0.45), (16, 0.52), (64, 1.3)])
+def test_copy_power_against_the_exact_mean_for_equal_eigenvalues(dim, noise):
+    """Over |z|² ~ χ² and |y|² ~ noncentral χ² for given z; eight nodes each leave .0005, normal ones .01."""
+    n, ratio = 5000, neighbours.critical_ratio(0.01, neighbours.exact_dimension(5000, dim))
+    levels, exact = (np.arange(40) + 0.5) / 40, 0.0
+    for square in chi2.ppf(levels, dim) * noise**2:
+        share = ncx2.cdf(square / ratio, dim, ncx2.ppf(levels, dim, square))
+        exact += ((1 - share) ** n).mean() / 40
+    found = neighbours.copy_power(noise, ratio, np.ones(dim), n)
+    assert found == pytest.approx(exact, abs=0.002)
 
 
 def test_copies_without_noise_are_found_and_far_ones_are_not():
