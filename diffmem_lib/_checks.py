@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["array", "covariance_matrix", "eigenvalue_array", "function", "integer", "neighbours", "number", "shown"]
+__all__ = [
+    "array",
+    "covariance_matrix",
+    "eigenvalue_array",
+    "function",
+    "integer",
+    "neighbours",
+    "number",
+    "shown",
+    "within",
+]
 
 
 def shown(value: Any) -> str:
@@ -85,6 +95,16 @@ def array(value: Any, name: str, *, ndim: int) -> NDArray[np.float64]:
         raise ValueError(f"{name} must be a non-empty array with {ndim} axes, got shape {result.shape}")
     if not np.isfinite(result).all():
         raise ValueError(f"{name} must be finite, got NaN or infinity in it")
+    return result
+
+
+def within(value: Any, name: str, *, low: float, high: float, low_open: bool = False) -> NDArray[np.float64]:
+    """Numbers of any shape, as float64, between ``low`` and ``high`` (``low`` itself allowed unless open)."""
+    result = array(value, name, ndim=np.ndim(value))
+    outside = (result > high) | (result <= low if low_open else result < low)
+    if outside.any():
+        interval = f"{'(' if low_open else '['}{low:g}, {high:g}{')' if math.isinf(high) else ']'}"
+        raise ValueError(f"{name} must lie in {interval}, got {result[outside].flat[0]:g}")
     return result
 
 

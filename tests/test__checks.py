@@ -108,6 +108,15 @@ def test_covariance_matrix_refuses(value, message):
         _checks.covariance_matrix(value)
 
 
+def test_within():
+    np.testing.assert_array_equal(_checks.within([[0, 1]], "ratio", low=0, high=1), [[0.0, 1.0]])
+    for value, options, interval in ((1.5, {}, r"\[0, 1\], got 1.5"), (0, {"low_open": True}, r"\(0, 1\], got 0")):
+        with pytest.raises(ValueError, match=f"ratio must lie in {interval}"):
+            _checks.within(value, "ratio", low=0, high=1, **options)
+    with pytest.raises(ValueError, match=r"in \(0, inf\), got -1"):
+        _checks.within([2.0, -1.0], "dimension", low=0, high=math.inf, low_open=True)
+
+
 def test_neighbours():
     assert _checks.neighbours(3, 4) == 3
     with pytest.raises(ValueError, match="training must have more than k = 4 points, got 4"):

@@ -131,7 +131,10 @@ CASES = {
             "latent": WORD,
         },
     ),
-    data.load_patches: ({"size": 4, "n": 3}, {"size": COUNT, "n": COUNT}),
+    data.load_patches: (
+        {"size": 4, "n": 3, "photographs": [0, 9]},
+        {"size": COUNT, "n": COUNT, "photographs": [[], [0, 0], [10], [-1], [0.5], "x", 3]},
+    ),
     data.power_law_spectrum: (
         {"dim": 4, "exponent": 1.0, "trace": 1.0},
         {"dim": COUNT, "exponent": NUMBER, "trace": [math.nan, math.inf, 0.0, -1.0, "x"]},
@@ -636,6 +639,30 @@ CASES = {
     neighbours.effective_dimension: (
         {"eigenvalues": EIGENVALUES, "n": 10},
         {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
+    neighbours.corrected_dimension: (
+        {"eigenvalues": EIGENVALUES, "n": 10},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 1]},
+    ),
+    neighbours.spectrum_dimension: (
+        {"eigenvalues": [1.0, 0.5], "n": 200, "squares": [1.0, 0.0]},
+        {
+            "eigenvalues": [*SPECTRUM, [0.0, 0.0], [1.0]],
+            "n": [*LARGE, 99],
+            "squares": [[], [1.0, math.nan], [1.0, -1.0], [1.0], 1.0, "x"],
+        },
+    ),
+    neighbours.log_ratio_cdf: (
+        {"ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 10},
+        {
+            "ratio": [math.nan, math.inf, None, "x", 1j, 0.0, 1.1],
+            "eigenvalues": [*SPECTRUM, [0.0, 0.0]],
+            "n": [*LARGE, 1],
+        },
+    ),
+    neighbours.copy_power: (
+        {"noise": 0.1, "ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 200},
+        {"noise": POSITIVE, "ratio": OPEN_UNIT, "eigenvalues": [*SPECTRUM, [0.0, 0.0]], "n": [*LARGE, 99]},
     ),
     neighbours.exact_dimension: (
         {"n": 10, "dim": 3, "square": 2.0},

@@ -26,7 +26,6 @@ from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
 THEORY = ROOT / "diffmem_lib" / "theory"
-_OF_NO_CHAPTER = "no chapter uses it yet: it is tested against exact integrals and direct draws"
 #: Functions with a value that no simulation sees: ``module.name`` → why.
 REASONS = {
     "hermite.hermite_coefficients": "orders 1 and 3 are seen; the others are the same integral, and of too small a "
@@ -36,10 +35,6 @@ REASONS = {
     "hermite.loss_coefficients": "orders 4 and 6 are seen, and 2 in what a neuron's drift is made of; the others meet "
     "moments that vanish, or add less than the samples' error",
     "hermite.loss_series": "orders 3 and 4 are seen; what higher ones add is below the error of the samples",
-    "neighbours.critical_ratio": _OF_NO_CHAPTER,
-    "neighbours.effective_dimension": _OF_NO_CHAPTER,
-    "neighbours.exact_dimension": _OF_NO_CHAPTER,
-    "neighbours.ratio_cdf": _OF_NO_CHAPTER,
 }
 
 

@@ -27,6 +27,7 @@ PROBABILITIES = {
     "coverage.memorized_probability",
     "coverage.spectrum_memorized_probability",
     "kde.inverse_participation",
+    "neighbours.copy_power",
     "neighbours.critical_ratio",
     "neighbours.ratio_cdf",
     "regimes.cloning_probability",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import gzip
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import resources
 
@@ -95,7 +96,9 @@ def load_mnist() -> ImageSet:
     return ImageSet(_grey(rows[:, :-1], white=255), torch.from_numpy(rows[:, -1].astype(np.int64)), (28, 28))
 
 
-def load_patches(size: int, n: int, generator: torch.Generator | None = None) -> ImageSet:
+def load_patches(
+    size: int, n: int, generator: torch.Generator | None = None, photographs: Sequence[int] | None = None
+) -> ImageSet:
     """``n`` grey patches of ``size`` × ``size`` pixels from ten photographs, without labels.
 
     Each patch comes from a photograph drawn uniformly, at a position drawn uniformly; patches may overlap.
@@ -108,6 +111,9 @@ def load_patches(size: int, n: int, generator: torch.Generator | None = None) ->
         Number of patches, at least 1.
     generator : torch.Generator, optional
         Source of the draws, on the CPU.
+    photographs : sequence of int, optional
+        Which of the ten to draw from, by number from 0 to 9, all different: patches of other photographs are held out
+        in earnest.
 
     Raises
     ------
@@ -128,11 +134,17 @@ def load_patches(size: int, n: int, generator: torch.Generator | None = None) ->
     size = _checks.integer(size, "size", low=1, high=_LARGEST_PATCH)
     n = _checks.integer(n, "n", low=1)
     generator = _tensors.generator(generator, torch.device("cpu"))
-    photographs = _photographs()
-    source = torch.randint(len(photographs), (n,), generator=generator, device="cpu")
-    patches = photographs[0].new_empty(n, size, size)
-    for index, photograph in enumerate(photographs):
-        chosen = source == index
+    sources = _photographs()
+    if not isinstance(photographs, Sequence | None):
+        raise ValueError(f"photographs must be a sequence of integers, got {photographs!r}")
+    numbers = range(len(sources)) if photographs is None else photographs
+    allowed = [_checks.integer(number, "photographs", low=0, high=len(sources) - 1) for number in numbers]
+    if not allowed or len(set(allowed)) < len(allowed):
+        raise ValueError(f"photographs must be different numbers, at least one, got {allowed}")
+    source = torch.randint(len(allowed), (n,), generator=generator, device="cpu")
+    patches = torch.empty(n, size, size)
+    for index, number in enumerate(allowed):
+        photograph, chosen = sources[number], source == index
         windows = photograph.unfold(0, size, 1).unfold(1, size, 1)  # a view, (rows, columns, size, size)
         count = (int(chosen.sum()),)
         row, column = (torch.randint(end, count, generator=generator, device="cpu") for end in windows.shape[:2])

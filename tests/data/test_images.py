@@ -54,6 +54,16 @@ def test_patches():
     assert len(patches.images.unique(dim=0)) > 480
 
 
+def test_patches_of_some_photographs():
+    """The whole of the smallest photograph's height, so that its patches are those of one photograph alone."""
+    coins = images._photographs()[5]
+    patches = load_patches(300, 4, torch.Generator().manual_seed(0), photographs=[5]).images
+    windows = coins.unfold(0, 300, 1).unfold(1, 300, 1).reshape(-1, 90_000)
+    assert all((windows == patch).all(1).any() for patch in patches)
+    every = load_patches(8, 50, torch.Generator().manual_seed(1), photographs=range(10)).images
+    torch.testing.assert_close(every, load_patches(8, 50, torch.Generator().manual_seed(1)).images, rtol=0, atol=0)
+
+
 def test_patches_follow_the_generator():
     first, again, other = (load_patches(5, 20, torch.Generator().manual_seed(seed)).images for seed in (1, 1, 2))
     assert torch.equal(first, again)

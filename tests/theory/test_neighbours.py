@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.stats import chi2, ncx2
 
 from diffmem_lib.theory import kde, neighbours
 
@@ -145,6 +146,95 @@ def test_direct_draws():
     squared = np.partition((points**2).sum(2), 1, axis=1)[:, :2]
     logs = 0.5 * np.log(squared[:, 1] / squared[:, 0])
     expected = 1 / neighbours.exact_dimension(50, 8, 4.0)
+    assert logs.mean() == pytest.approx(expected, abs=4.5 * logs.std() / math.sqrt(sets))
+
+
+# --- any spectrum ------------------------------------------------------------------------------------
+
+HARMONIC = 1 / np.arange(1, 65)
+
+
+@pytest.mark.parametrize(("n", "dim", "square"), [(100, 4, 4), (1000, 16, 8), (10**6, 2, 0), (1e40, 100, 130)])
+def test_equal_eigenvalues_have_the_integral_over_the_noncentral_law(n, dim, square):
+    """To the eleven digits that 160 nodes and SciPy's law have there; the unit is free."""
+    found = neighbours.spectrum_dimension(np.full(dim, 0.3), n, np.full(dim, 0.3 * square / dim))
+    assert found == pytest.approx(neighbours.exact_dimension(n, dim, square), rel=1e-10)
+
+
+def test_share_below_an_energy_in_closed_form():
+    """2E is the sum of exponentials of means 2 and 1 in pairs of directions, seen from the middle."""
+    values, y2, u = np.array([1.0, 1.0, 0.5, 0.5]), np.zeros(4), 3.0
+    energy = neighbours._law(u, values, y2)[1]
+    exact = 1 - 2 * math.exp(-energy) + math.exp(-2 * energy)
+    assert neighbours._log_share_below(u, values, y2) == pytest.approx(math.log(exact), rel=1e-12)
+
+
+def test_correction_against_the_integral():
+    """At fixed α its relative error falls like 1/d² and the leading order's like (log d)/d."""
+    misses = []
+    for dim in (32, 96, 288):
+        n, ones = math.exp(dim / 4), np.ones(dim)
+        exact = neighbours.exact_dimension(n, dim)
+        both = neighbours.corrected_dimension(ones, n), neighbours.effective_dimension(ones, n)
+        misses.append([value / exact - 1 for value in both])
+    corrected, leading = np.array(misses).T
+    assert corrected[0] > 8 * corrected[1] > 64 * corrected[2] > 0
+    assert leading[2] > leading[0] / 9 > 0
+    exact = neighbours.spectrum_dimension(HARMONIC, 5000)
+    assert neighbours.corrected_dimension(HARMONIC, 5000) == pytest.approx(exact, rel=0.02)
+
+
+def test_log_ratio_cdf_at_its_ends():
+    """0 at ρ = 1, where its slope is half a dimension; exact integral at 1/3 in d = 64: 6e-28 (theory.md)."""
+    ones = np.ones(64)
+    assert neighbours.log_ratio_cdf(1, ones, 20000) == pytest.approx(0, abs=1e-12)
+    slope = -neighbours.log_ratio_cdf(math.exp(-1e-4), ones, 20000) / 1e-4
+    assert 2 * slope == pytest.approx(neighbours.exact_dimension(20000, 64), rel=0.04)
+    assert neighbours.log_ratio_cdf(1 / 9, ones, 20000) == pytest.approx(math.log(6e-28), abs=0.1)
+    few = neighbours.log_ratio_cdf([0.5, 0.25], [1.0, 1.0], 1e9)  # a flat density, far below
+    np.testing.assert_allclose(few, np.log([0.5, 0.25]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("values", "noises", "found"),
+    [
+        (np.ones(64), (1.193, 1.403, 1.613), (0.799, 0.462, 0.204)),
+        (np.ones(16), (0.471, 0.554, 0.638), (0.707, 0.476, 0.295)),
+        (HARMONIC, (0.2547, 0.2996, 0.3445), (0.800, 0.468, 0.202)),
+    ],
+)
+def test_copy_power_as_measured(values, noises, found):
+    """At p = .01 among 5000 points: shares of 40 × 256 copies, drawn in torch, whose standard errors are .005."""
+    ratio = neighbours.critical_ratio(0.01, neighbours.spectrum_dimension(values, 5000))
+    power = [neighbours.copy_power(s, ratio, values, 5000) for s in noises]
+    np.testing.assert_allclose(power, found, atol=0.02)
+    assert neighbours.copy_power(2 * noises[1], ratio, 4 * values, 5000) == pytest.approx(power[1], rel=1e-9)
+
+
+@pytest.mark.parametrize(("dim", "noise"), [(16, 0.45), (16, 0.52), (64, 1.3)])
+def test_copy_power_against_the_exact_mean_for_equal_eigenvalues(dim, noise):
+    """Over |z|² ~ χ² and |y|² ~ noncentral χ² for given z; eight nodes each leave .0005, normal ones .01."""
+    n, ratio = 5000, neighbours.critical_ratio(0.01, neighbours.exact_dimension(5000, dim))
+    levels, exact = (np.arange(40) + 0.5) / 40, 0.0
+    for square in chi2.ppf(levels, dim) * noise**2:
+        share = ncx2.cdf(square / ratio, dim, ncx2.ppf(levels, dim, square))
+        exact += ((1 - share) ** n).mean() / 40
+    found = neighbours.copy_power(noise, ratio, np.ones(dim), n)
+    assert found == pytest.approx(exact, abs=0.002)
+
+
+def test_copies_without_noise_are_found_and_far_ones_are_not():
+    assert neighbours.copy_power(1e-6, 0.5, HARMONIC, 1000) == pytest.approx(1, abs=1e-12)
+    assert neighbours.copy_power(10, 0.5, HARMONIC, 1000) < 1e-12
+
+
+def test_direct_draws_of_a_spectrum():
+    rng, sets = np.random.default_rng(2), 4000
+    values = np.array([2.0, 1.0, 0.5, 0.1, 0.1])
+    points = rng.standard_normal((sets, 120, 5)) * np.sqrt(values) - np.sqrt(values)
+    squared = np.partition((points**2).sum(2), 1, axis=1)[:, :2]
+    logs = 0.5 * np.log(squared[:, 1] / squared[:, 0])
+    expected = 1 / neighbours.spectrum_dimension(values, 120)
     assert logs.mean() == pytest.approx(expected, abs=4.5 * logs.std() / math.sqrt(sets))
 
 
