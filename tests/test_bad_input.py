@@ -28,6 +28,8 @@ POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [3.0, 1.0]], dtype=t
 QUERIES = POINTS[:2] + 0.1
 SIGMAS = torch.tensor([3.0, 1.0, 0.1], dtype=torch.float64)
 BETAS = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
+SCHEDULE = schedules.NoiseSchedule(BETAS)
+NO_SCHEDULE = [None, BETAS, 3, schedules.NoiseSchedule(BETAS * 1e-17)]
 EYE = torch.eye(2, dtype=torch.float64)
 COVARIANCE = np.array([[2.0, 0.5], [0.5, 1.0]])
 LAW = data.Gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
@@ -236,12 +238,12 @@ CASES = {
         },
     ),
     simulation.sample_ddpm: (
-        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS, "step_variance": "beta"},
-        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17], "step_variance": WORD},
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "schedule": SCHEDULE, "step_variance": "beta"},
+        {"n": COUNT, "schedule": NO_SCHEDULE, "step_variance": WORD},
     ),
     simulation.sample_flow: (
-        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "betas": BETAS},
-        {"n": COUNT, "betas": [*tensors(BETAS), -BETAS, BETAS + 1, BETAS * 1e-17]},
+        {"denoiser": simulation.fit_linear(POINTS), "n": 2, "schedule": SCHEDULE},
+        {"n": COUNT, "schedule": NO_SCHEDULE},
     ),
     simulation.gaussian_divergences: (
         {"denoiser": simulation.fit_linear(POINTS), "mean": POINTS[0], "covariance": EYE},
