@@ -142,7 +142,7 @@ def load_patches(
     if not allowed or len(set(allowed)) < len(allowed):
         raise ValueError(f"photographs must be different numbers, at least one, got {allowed}")
     source = torch.randint(len(allowed), (n,), generator=generator, device="cpu")
-    patches = torch.empty(n, size, size)
+    patches = sources[0].new_empty(n, size, size)
     for index, number in enumerate(allowed):
         photograph, chosen = sources[number], source == index
         windows = photograph.unfold(0, size, 1).unfold(1, size, 1)  # a view, (rows, columns, size, size)
