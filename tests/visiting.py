@@ -26,6 +26,7 @@ class Visit:
     def __init__(self, browser: Browser, url: str, **options: Any) -> None:
         self.context = browser.new_context(offline=True, **options)
         self.page = self.context.new_page()
+        self.page.set_default_timeout(120_000)  # the page of results takes long on a machine that does other things too
         self.errors: list[str] = []
         self.requests: list[str] = []
         self.page.on("console", lambda m: self.errors.append(m.text) if m.type == "error" else None)
