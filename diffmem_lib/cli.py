@@ -203,7 +203,7 @@ def _audit(options: argparse.Namespace) -> int:
 def _arrays(sources: Sources) -> dict[str, Any]:
     """What is compared, by the name of the audit's argument."""
     from .memorization.inputs import InputError, standardized
-    from .shards import Shards
+    from .points.shards import Shards
 
     training = sources.training.points
     parts = {"training": sources.training, "samples": sources.samples, "held_out": sources.held_out}

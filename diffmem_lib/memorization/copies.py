@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _checks
 from ..points import distances
-from ..shards import Shards
+from ..points.shards import Shards
 from . import kept
 from .calibration import (
     benjamini_hochberg,

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from ..shards import Shards
+from ..points.shards import Shards
 from .calibration import binomial_interval
 from .copies import AuditReport
 from .inputs import Sources

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 
-from ..shards import Shards
+from ..points.shards import Shards
 
 __all__ = ["InputError", "Loaded", "Sources", "load", "load_labels", "standardized"]
 

@@ -13,14 +13,17 @@ import torch
 from torch import Tensor
 
 from ..points import distances
-from ..points.distances import Points
-from ..shards import Shards
+from ..points.shards import Shards
 
 __all__ = ["two_nearest"]
 
 
 def two_nearest(
-    queries: Points, training: Shards, skip: Tensor, folder: Path, progress: Callable[[int], None] | None = None
+    queries: distances.Points,
+    training: Shards,
+    skip: Tensor,
+    folder: Path,
+    progress: Callable[[int], None] | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Indices (m, 2) and squared distances (m, 2) of the two training points nearest to each query, ties by index.
 
@@ -52,7 +55,7 @@ def two_nearest(
     return index, squared
 
 
-def _digest(points: Points, *more: bytes | str) -> str:
+def _digest(points: distances.Points, *more: bytes | str) -> str:
     """A name for these numbers, and for whatever else is given."""
     digest = hashlib.blake2b(f"{tuple(points.shape)} {points.dtype}".encode(), digest_size=16)
     for rows in distances.slices(len(points), max(1, 2**20 // points.shape[1])):

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy.stats import spearmanr
 
-from ..shards import Names, Shards
+from ..points.shards import Names, Shards
 from .copies import AuditReport
 from .findings import (
     copied_points,

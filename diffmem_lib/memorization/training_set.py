@@ -14,7 +14,7 @@ from torch import Tensor
 
 from .. import _checks, _tensors
 from ..points import distances
-from ..shards import Shards
+from ..points.shards import Shards
 from .risk import CoverageRisk, risk_from_neighbours
 
 __all__ = ["LabelSurvey", "TrainingSurvey", "survey"]

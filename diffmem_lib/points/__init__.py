@@ -1,8 +1,8 @@
-"""Exact kernels on sets of points in torch: blocked distances with their nearest, and attention over points.
+"""Sets of points in torch and on disk, and exact kernels on them: blocked distances with their nearest, attention.
 
 What simulations and measures of memorization share; neither theory nor a law is known here.
 """
 
-from . import attention, distances
+from . import attention, distances, shards
 
-__all__ = ["attention", "distances"]
+__all__ = ["attention", "distances", "shards"]

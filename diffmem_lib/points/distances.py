@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..shards import Shards
+from .shards import Shards
 
 __all__ = ["Cloud", "nearest", "pairs", "slices"]
 

@@ -56,7 +56,7 @@ def weight(learned: Any, alpha_bar: float, time: float, dim: int) -> Array:
         If an argument has the wrong shape or is out of its range.
     """
     noised, alpha_bar = _noised(learned, alpha_bar)
-    return -math.sqrt(1 - alpha_bar) * np.expm1(-_clock(time, dim) * noised) / noised
+    return _weight(noised, alpha_bar, _clock(time, dim))
 
 
 def mode_loss(variance: Any, learned: Any, alpha_bar: float, time: float, dim: int) -> Array:
@@ -157,7 +157,7 @@ def expected_losses(eigenvalues: Any, n: float, alpha_bar: float, time: float) -
     clock = _clock(time, len(eigenvalues))
 
     def losses(path: _Path) -> Array:
-        w = -math.sqrt(1 - alpha_bar) * np.expm1(-clock * path.noised) / path.noised
+        w = _weight(path.noised, alpha_bar, clock)
         cross = 2 * math.sqrt(1 - alpha_bar) * w * path.trace
         train = w**2 * path.noised * path.trace - cross
         test = w**2 * ((1 - alpha_bar) * path.trace + alpha_bar * path.data_trace) - cross
@@ -192,7 +192,7 @@ def best_stopping_time(eigenvalues: Any, n: float, alpha_bar: float) -> float:
 
     def slope(clock: float) -> float:
         def integral(path: _Path) -> Array:
-            w = -math.sqrt(1 - alpha_bar) * np.expm1(-clock * path.noised) / path.noised
+            w = _weight(path.noised, alpha_bar, clock)
             error = w * ((1 - alpha_bar) * path.trace + alpha_bar * path.data_trace)
             error = error - math.sqrt(1 - alpha_bar) * path.trace
             return np.array([path.integral(np.exp(-clock * path.noised) * error)])
@@ -277,6 +277,11 @@ def joint_weight(learned: float, mean: float, alpha_bar: float, time: float, dim
     above = 2 * square / (1 - noised - square + gap) if cancels else (noised + square - 1 + gap) / 2
     settled = above * -math.expm1(-clock * fast) / fast + square / above * -math.expm1(-clock * slow) / slow
     return math.sqrt(1 - alpha_bar) * settled / gap
+
+
+def _weight(noised: NDArray[Any], alpha_bar: float, clock: float) -> NDArray[Any]:
+    """w of :func:`weight`, for real m̂ or along a path of complex ones."""
+    return -math.sqrt(1 - alpha_bar) * np.expm1(-clock * noised) / noised
 
 
 class _Path:

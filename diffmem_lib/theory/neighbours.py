@@ -91,7 +91,7 @@ def effective_dimension(eigenvalues: Any, n: float) -> float:
 
     The half squared distances E to the training points are random energies; u is the rate at which their number grows
     like e^{uE} at the lowest one, so that the gap above it is exponential with rate u, and D = 2uE_1.
-    Between 4√(d log n/3) for few points, d equal eigenvalues, and d for n ≫ e^d.
+    Between 4√(d log n/3) for few points, d equal eigenvalues, and d where log n ≫ d.
 
     Parameters
     ----------
@@ -107,7 +107,7 @@ def effective_dimension(eigenvalues: Any, n: float) -> float:
 
     Notes
     -----
-    Good where D is large; for equal eigenvalues :func:`exact_dimension` gives what is left out.
+    Good where both D and log n are large; :func:`spectrum_dimension` gives what is left out.
     """
     values, log_n = _spectrum(eigenvalues), math.log(_checks.number(n, "n", low=2))
     logs = np.log(values[values > 0])

@@ -140,7 +140,7 @@ def test_outputs_show_no_markup_of_docstrings(path):
 
 def test_is_small(path):
     assert sum(len(cell.source.splitlines()) for cell in code_cells(path)) <= 800
-    assert path.stat().st_size < 700_000
+    assert path.stat().st_size < 550_000
 
 
 def test_all_randomness_is_torchs_and_no_code_is_removed(path):

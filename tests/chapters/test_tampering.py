@@ -69,10 +69,10 @@ def test_a_mutant_drawn_at_random_is_refused(part):
     assert mutants.caught(mutant), f"survives: {mutant}"
 
 
-def test_every_module_of_theory_belongs_to_a_part_and_has_a_chapter_or_a_reason():
+def test_every_module_of_theory_belongs_to_a_part_and_has_a_chapter():
     modules = {path.stem for path in mutants.THEORY.glob("*.py")} - {"__init__"}
     with_chapter = {name for names in PARTS.values() for name in names}
-    assert modules == with_chapter | set(mutants.WITHOUT_CHAPTER)
+    assert modules == with_chapter
     assert {name for name in modules if mutants.chapters_of(mutants.THEORY / f"{name}.py")} == with_chapter
 
 

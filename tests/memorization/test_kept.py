@@ -6,7 +6,7 @@ import torch
 
 from diffmem_lib.memorization import audit, kept
 from diffmem_lib.points import distances
-from diffmem_lib.shards import Shards
+from diffmem_lib.points.shards import Shards
 
 RNG = np.random.default_rng(0)
 SIZES = (60, 1, 90, 3, 80)

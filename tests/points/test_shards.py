@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from diffmem_lib.shards import Shards
+from diffmem_lib.points.shards import Shards
 
 SIZES = (5, 1, 7, 4)
 
