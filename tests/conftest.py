@@ -12,11 +12,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from visiting import FLAGS
 
 ROOT = Path(__file__).resolve().parent.parent
 REQUIRE_BROWSER = os.environ.get("REQUIRE_BROWSER") == "1"
+
+# Hypothesis draws the same examples on every machine, so that a test's verdict depends on the code alone; to look for
+# new ones, and many: HYPOTHESIS_PROFILE=search pytest …
+settings.register_profile("same", deadline=None, max_examples=50, derandomize=True, database=None)
+settings.register_profile("search", deadline=None, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
 
 #: Reasons for which a test may be skipped although REQUIRE_BROWSER=1 says that everything must run.
 ALLOWED_SKIPS = ("needs a CUDA device",)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.stats
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmem_lib.data import Gaussian, MixedCumulant
@@ -177,7 +177,6 @@ def test_mean_clone_has_the_mean_of_the_samples_and_the_covariance_of_the_bulk(l
     assert standard_errors_off(drawn[:, 2], math.sqrt(0.5)) < 5
 
 
-@settings(max_examples=40, deadline=None)
 @given(
     st.floats(0, 100), st.floats(0, 100), st.floats(0, 100), st.sampled_from(LATENTS), st.booleans(), st.integers(3, 9)
 )

@@ -97,7 +97,6 @@ def test_threads_of_this_process_change_nothing_and_are_given_back(serial):
         torch.set_num_threads(before)
 
 
-@settings(max_examples=30, deadline=None)
 @given(st.permutations(list(GRID)), st.lists(st.sampled_from(range(4)), min_size=1, unique=True), st.integers(1, 30))
 def test_neither_order_nor_the_rest_of_the_grid_matters(names, seeds, batch):
     grid = {name: seeds if name == "seed" else GRID[name] for name in names}
@@ -296,7 +295,7 @@ def test_a_run_that_is_ended_goes_on(tmp_path, number):
     assert store.read_text().count('"{\\"k\\":0}"') == 1  # not run again
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.floats(0, 1), st.booleans())
 def test_no_damage_to_the_store_changes_the_table(tmp_path, place, cut):
     store, calls = tmp_path / "store", []

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import scipy.integrate
 import scipy.special
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmem_lib.theory import hermite
@@ -72,7 +72,6 @@ def test_coefficients_to_1e_10(name):
     np.testing.assert_allclose(measured, reference_coefficients(exact, 12, kinks), rtol=0, atol=1e-11)
 
 
-@settings(max_examples=60, deadline=None)
 @given(st.floats(-6, 6, allow_subnormal=False))
 def test_a_jump_and_a_kink_anywhere(where):
     # Closed forms: E[1(z > c) He_k] = He_{k−1}(c) φ(c), E[(z − c)₊ He_k] = He_{k−2}(c) φ(c).
@@ -101,7 +100,6 @@ def test_hundreds_of_random_jumps():
     assert worst < 1e-13
 
 
-@settings(max_examples=40, deadline=None)
 @given(st.lists(st.integers(-20, 20), min_size=1, max_size=9))
 def test_polynomials_are_exact(coefficients):
     # E z^n He_k = n!/(2^j j!) with n − k = 2j, in rational arithmetic.

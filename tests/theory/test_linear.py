@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
@@ -57,7 +57,6 @@ def test_losses_of_one_dimension():
     assert linear.test_loss([[3.0]], [[0.0]], 0.25) == pytest.approx(0.25 * 3 / 0.75, rel=1e-15)
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 10**6), st.floats(0.01, 0.99), st.floats(0, 3))
 def test_train_is_below_oracle_is_below_test(seed, alpha_bar, ridge):
     rng = np.random.default_rng(seed)

@@ -5,7 +5,7 @@ import math
 import mpmath
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from diffmem_lib.theory import linear
@@ -88,7 +88,6 @@ def test_white_spectrum_is_a_quadratic_equation(ratio, noise):
         assert found == pytest.approx(3 * float(expected), rel=1e-9 if noise == 0 else 1e-12)
 
 
-@settings(deadline=None, max_examples=150)
 @given(
     st.lists(st.floats(1e-9, 1e9), min_size=1, max_size=30),
     st.floats(1, 100),
@@ -106,7 +105,8 @@ def test_effective_noise_solves_its_equation_grows_and_has_no_units(values, n, n
         ]
     assert sensitive[0] <= noise <= sensitive[1]
     assert effective_noise([7 * v for v in values], n, 7 * noise) == pytest.approx(7 * kappa, rel=1e-13)
-    assert effective_noise(values, n, 2 * noise) > kappa
+    more = effective_noise(values, n, 2 * noise)
+    assert more - kappa >= noise - 1e-14 * more  # dκ/dσ² is at least 1
     assert effective_noise(values, n + 1, noise) <= kappa * (1 + 1e-14)
 
 
@@ -209,7 +209,6 @@ def test_one_point_with_a_learned_mean_is_refused_and_two_are_not():
     assert expected_losses([1.0], 2, 0.5, mean="learned")[1] > 0
 
 
-@settings(deadline=None, max_examples=100)
 @given(
     st.lists(st.floats(1e-6, 1e3), min_size=1, max_size=20),
     st.floats(1, 200),
