@@ -166,6 +166,10 @@ CASES = {
         {"training": POINTS, "ridge": 0.0},
         {"training": tensors(POINTS, replicas=True), "ridge": [*NUMBER, -1.0]},
     ),
+    simulation.LinearDenoiser(POINTS[0], EYE).__call__: (
+        {"x": QUERIES, "sigma": 1.0},
+        {"x": tensors(QUERIES), "sigma": POSITIVE},
+    ),
     simulation.LinearDenoiser(POINTS[0], EYE).noise: (
         {"x": QUERIES, "alpha_bar": 0.5},
         {"x": tensors(QUERIES), "alpha_bar": NUMBER},
@@ -781,7 +785,7 @@ def test_the_good_call_works(function):
 @pytest.mark.parametrize(
     ("function", "argument", "value"),
     [(f, a, v) for f, (_, wrong) in CASES.items() for a, values in wrong.items() for v in values],
-    ids=lambda x: name_of(x) if callable(x) else str(x).replace("\n", " ")[:30],
+    ids=lambda x: name_of(x) if hasattr(x, "__name__") else str(x).replace("\n", " ")[:30],
 )
 def test_bad_input_is_refused_by_name(function, argument, value):
     with pytest.raises(ValueError, match=rf"\b{argument}\b") as caught:

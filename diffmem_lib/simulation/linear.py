@@ -29,6 +29,8 @@ __all__ = [
 class LinearDenoiser:
     """The affine prediction of the noise ε in x_t = √ᾱ x + √(1−ᾱ) ε that has the least squared error on a law.
 
+    The object is itself a denoiser, a callable of (x, sigma), which ``sample`` takes as it is.
+
     Parameters
     ----------
     mean : Tensor (..., d)
@@ -55,15 +57,24 @@ class LinearDenoiser:
         _check_positive(_tensors.symmetric(self.covariance, "covariance"))
         object.__setattr__(self, "ridge", _checks.number(self.ridge, "ridge", low=0))
 
+    def __call__(self, x: Tensor, sigma: float) -> Tensor:
+        """x̂ = x − σ² [Σ̂ + c + σ²]⁻¹ (x − μ̂) for x = x⁰ + σz (..., m, d): the affine posterior mean of x⁰."""
+        sigma = _tensors.noise_level(sigma)
+        return x - sigma**2 * self._whitened(x, 1.0, sigma**2)
+
     def noise(self, x: Tensor, alpha_bar: float) -> Tensor:
         """ε̂ = √(1−ᾱ) [ᾱ(Σ̂ + c) + 1−ᾱ]⁻¹ (x − √ᾱ μ̂) for x (..., m, d), the normal equations solved as they stand."""
         alpha_bar = _alpha_bar(alpha_bar)
+        return math.sqrt(1 - alpha_bar) * self._whitened(x, alpha_bar, 1 - alpha_bar)
+
+    def _whitened(self, x: Tensor, signal: float, noise: float) -> Tensor:
+        """[signal (Σ̂ + c) + noise]⁻¹ (x − √signal μ̂), the precision of the noised law times the deviation from it."""
         dim = self.mean.shape[-1]
         _tensors.floating(x, "x", shape=(*self.mean.shape[:-1], "m", dim))
         identity = torch.eye(dim, dtype=x.dtype, device=x.device)
-        noised = alpha_bar * self.covariance + (alpha_bar * self.ridge + 1 - alpha_bar) * identity
-        centred = x - math.sqrt(alpha_bar) * self.mean[..., None, :]
-        return math.sqrt(1 - alpha_bar) * torch.linalg.solve(noised, centred.mT).mT
+        noised = signal * self.covariance + (signal * self.ridge + noise) * identity
+        centred = x - math.sqrt(signal) * self.mean[..., None, :]
+        return torch.linalg.solve(noised, centred.mT).mT
 
 
 def fit_linear(training: Tensor, ridge: float = 0.0, mean: Tensor | None = None) -> LinearDenoiser:

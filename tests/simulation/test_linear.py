@@ -7,6 +7,7 @@ import mpmath
 import pytest
 import torch
 
+from diffmem_lib.data import Gaussian
 from diffmem_lib.schedules import NoiseSchedule, linear_schedule
 from diffmem_lib.simulation import (
     LinearDenoiser,
@@ -14,6 +15,7 @@ from diffmem_lib.simulation import (
     disagreement,
     fit_linear,
     gaussian_divergences,
+    sample,
     sample_ddpm,
     sample_flow,
 )
@@ -72,6 +74,29 @@ def test_replicas_are_independent_fits(training):
         single = fit_linear(batch[index], 0.1)
         assert torch.allclose(fitted.covariance[index], single.covariance)
         assert torch.allclose(fitted.noise(x, 0.7)[index], single.noise(x[index], 0.7))
+
+
+@pytest.mark.parametrize("sigma", [0.05, 1.0, 20.0])
+def test_it_is_the_posterior_mean_of_the_gaussian_law(training, sigma):
+    fitted = fit_linear(training, 0.3)
+    law = Gaussian(fitted.mean, fitted.covariance + 0.3 * torch.eye(3, dtype=torch.float64))
+    y = 2 * torch.randn(7, 3, generator=gen(3), dtype=torch.float64)
+    assert torch.allclose(fitted(y, sigma), law.denoise(y, sigma), rtol=1e-10, atol=1e-10)
+    alpha_bar = 1 / (1 + sigma**2)  # the same point in coordinates that keep the variance
+    x = math.sqrt(alpha_bar) * y
+    clean = (x - math.sqrt(1 - alpha_bar) * fitted.noise(x, alpha_bar)) / math.sqrt(alpha_bar)
+    assert torch.allclose(fitted(y, sigma), clean, rtol=1e-10, atol=1e-10)
+
+
+def test_the_sampler_takes_it_as_it_is_and_draws_its_law(training):
+    fitted = fit_linear(training, 0.3)
+    sigmas = torch.logspace(2, -3, 400, dtype=torch.float64)
+    start = torch.cat([torch.zeros(1, 3), torch.eye(3)]).double()  # the flow of an affine denoiser is an affine map
+    mean, *rest = sample(fitted, 4, 3, sigmas, start=start)
+    matrix = 100 * torch.stack([row - mean for row in rest])
+    drawn = matrix.T @ matrix  # Heun's error, and that of the finite start, (Σ + c)/100²
+    assert torch.allclose(drawn, fitted.covariance + 0.3 * torch.eye(3), rtol=1e-3, atol=1e-3)
+    assert torch.allclose(mean, fitted.mean, atol=1e-1)  # N(0, 100²) at the start instead of N(μ, Σ + 100²)
 
 
 def test_a_single_point_is_a_law_without_spread():
