@@ -242,6 +242,7 @@ def refused_by_exact_claims(chapter: Path, wanted: dict[str, list[int]]) -> dict
         environment={"OMP_NUM_THREADS": "1"},
         before=f"from tools import planted\nplanted.watch({wanted!r})\ndel planted",
         after="from tools import planted\nprint(planted.report())",
+        timeout=7200,  # of a cell: its claims are judged once for each mutant
     )
     return json.loads(notebook.cells[-1].outputs[0].text)
 
