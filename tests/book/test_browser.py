@@ -42,6 +42,10 @@ def test_a_page_on_a_phone(browser, site, name, mode):
                 return (Math.max(text, back) + .05) / (Math.min(text, back) + .05); }"""
         )
         assert contrast > 7
+        narrowed = visit.page.locator("div.math:has(> .eqno)").evaluate_all(
+            "boxes => boxes.filter(b => b.querySelector('mjx-container').offsetWidth < b.clientWidth).map(b => b.id)"
+        )
+        assert narrowed == []  # by the number of the equation
 
 
 @pytest.mark.parametrize("name", CHAPTERS)
