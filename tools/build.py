@@ -136,6 +136,7 @@ def run_chapters() -> None:
         {path.stem: run for path, run in executed.items()},
         chosen=chosen,
         counts=counts,
+        exempt={path.stem: formulas.exempt(notebook) for path, (notebook, _) in executed.items()},
         simulated=hands.seen_by(table),
         not_simulated=hands.not_simulated(table) if table else {},
     )

@@ -142,6 +142,15 @@ def counts(notebook: nbformat.NotebookNode) -> dict[str, int]:
     return found
 
 
+def exempt(notebook: nbformat.NotebookNode) -> list[tuple[str, str]]:
+    """TeX, in a line, and reason of each formula that stands under ``no claim``, in the order of the text."""
+    found = []
+    for formula in _formulas(notebook):
+        reasons = [mark["reason"].strip() for mark in _MARK.finditer(formula.tex) if mark["unclaimed"]]
+        found += [(" ".join(_COMMENT.sub("", formula.tex).split()), reason) for reason in reasons]
+    return found
+
+
 def _prose(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
     return [cell for cell in notebook.cells if cell.cell_type == "markdown"]
 

@@ -34,6 +34,10 @@ SIMULATED = """\
 Each value that a chapter takes from the library's theory was made wrong by a tenth (a probability by .05, a whole
 number by one), with the exact claims left out: these measured claims refused. (`make hands` does it.)
 """
+EXEMPT = """\
+Formulas that the pages assert, as a theorem that is quoted or a sum over what is checked, and that no claim holds as
+they stand, and why.
+"""
 NOT_SIMULATED = """\
 Functions of the library whose value, or one entry of it, may be wrong without any measured claim refusing it, and why.
 Their only hand is the algebra.
@@ -376,14 +380,15 @@ def results_page(
     *,
     chosen: Iterable[Mapping[str, str]] = (),
     counts: Mapping[str, Mapping[str, int]] | None = None,
+    exempt: Mapping[str, Sequence[tuple[str, str]]] | None = None,
     simulated: Mapping[str, Sequence[str]] | None = None,
     not_simulated: Mapping[str, str] | None = None,
 ) -> str:
     """Markdown of the page from name → (executed notebook, seconds).
 
     ``chosen`` are the headlines (see :func:`headlines`); ``counts`` maps a chapter to further counts for the table, as
-    of formulas that are printed from a claim; ``not_simulated`` maps a function of the library that no simulation
-    sees to the reason.
+    of formulas that are printed from a claim; ``exempt`` maps a chapter to TeX and reason of its formulas without one;
+    ``not_simulated`` maps a function of the library that no simulation sees to the reason.
     """
     found = entries_of({name: notebook for name, (notebook, _) in executed.items()})
     every = {entry.key: entry for entries in found.values() for entry in entries}
@@ -391,7 +396,16 @@ def results_page(
     sections = [_section(name, title_of(executed[name][0]), entries, every) for name, entries in found.items()]
     table = _summary(found, seconds, counts or {})
     seen = _hands(simulated or {}, not_simulated or {}, every)
-    return "\n".join([HEAD, headlines(list(chosen), every), "## All claims\n", table, *sections, *seen]) + "\n"
+    without = _without_claim(exempt or {})
+    return (
+        "\n".join([HEAD, headlines(list(chosen), every), "## All claims\n", table, *sections, *without, *seen]) + "\n"
+    )
+
+
+def _without_claim(exempt: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
+    """The formulas that no claim holds, with the reasons."""
+    lines = [f"- [](../chapters/{name}.ipynb): ${tex}$ {why}" for name, found in exempt.items() for tex, why in found]
+    return ["## Formulas without a claim\n", EXEMPT, *lines, ""] if lines else []
 
 
 def _hands(

@@ -132,6 +132,11 @@ def test_counts():
     assert formulas.counts(notebook(text)) == {"printed": 2, "exempt": 1, "defines": 1}
 
 
+def test_formulas_without_a_claim_are_listed_with_the_reason():
+    text = "$$\n% no claim: why\ny\n= 1\n$$ $$\n% defines\nx\n$$\n$$\n% no claim: a sum\n\\sum\n% from rate\nz\n$$"
+    assert formulas.exempt(notebook(text)) == [("y = 1", "why"), (r"\sum z", "a sum")]
+
+
 def planted(tex, rng):
     """A formula with another sign, or another factor."""
     signs = list(re.finditer(r"(?<=[\w})]) [+-] (?=[\w\\({])", tex))

@@ -118,8 +118,13 @@ def test_the_page_counts_and_lists(book):
     executed = {name: (chapter, 10.0) for name, chapter in book.items()}
     counts = {"first_one": {"printed": 3}, "second": {"printed": 4}}
     page = results_page(
-        executed, counts=counts, simulated={"kde.g": ["second/used"]}, not_simulated={"kde.f": "only a bound"}
+        executed,
+        counts=counts,
+        exempt={"second": [("x = 1", "a theorem")]},
+        simulated={"kde.g": ["second/used"]},
+        not_simulated={"kde.f": "only a bound"},
     )
+    assert "- [](../chapters/second.ipynb): $x = 1$ a theorem" in page
     assert "| `kde.g` | [second/used](#result-second-used) |" in page
     assert "| chapter | algebra | library | data | stored | printed | seconds |" in page
     assert "| all | 0 | 1 | 2 | 1 | 7 | 20 |" in page
