@@ -210,7 +210,8 @@ class _Run:
             list(self.parts["first moment"].values()),
             list(self.parts["second moment"].values()),
             [],
-            [torch.tensor(self.step - 1.0, dtype=torch.float64, device="cpu") for _ in latest],  # which it counts up
+            [loss.new_full((), self.step - 1, dtype=torch.float32) for _ in latest],  # which it counts up
+            fused=True,
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
@@ -240,7 +241,7 @@ class _Run:
     @torch.no_grad()
     def measure(self, training_loss: Tensor) -> None:
         """Take down how the networks stand at this step."""
-        row = {"steps": self.record["steps"].new_tensor(self.step), "training_loss": training_loss}
+        row = {"steps": self.record["steps"].new_full((), self.step), "training_loss": training_loss}
         for name, law in self.laws.items():
             row[f"losses/{name}"] = self.squared_error(law)
         self.record = {name: torch.cat([rows, row[name][None]]) for name, rows in self.record.items()}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -166,7 +167,7 @@ class Ensemble:
         kinds = {f"{one.settings} {_dtype_of(one)} {next(one.parameters()).device}" for one in networks}
         if len(kinds) != 1:
             raise ValueError(f"{allowed}, got {' and '.join(sorted(kinds)) or 'none'}")
-        self.network = networks[0]
+        self.network = copy.deepcopy(networks[0]).requires_grad_(False)
         stacked, _ = stack_module_state([one.layers for one in networks])
         self.weights = {name: weight.detach() for name, weight in stacked.items()}
 
@@ -176,8 +177,9 @@ class Ensemble:
     def __getitem__(self, r: int) -> MLP | UNet:
         r = range(len(self))[r]
         network = copy.deepcopy(self.network)
-        for name, parameter in network.layers.named_parameters():
-            parameter.data = self.weights[name][r].clone()
+        with torch.no_grad():
+            for name, parameter in network.layers.named_parameters():
+                parameter.copy_(self.weights[name][r])
         return network
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
@@ -197,9 +199,6 @@ class Ensemble:
             raise ValueError(f"weights must map {list(self.weights)} to tensors, got {_checks.shown(weights)}")
         for name, own in self.weights.items():
             _tensors.floating(weights[name], f"weights[{name!r}]", shape=tuple(own.shape), device=own.device)
-        return self._with(weights)
-
-    def _with(self, weights: Mapping[str, Tensor]) -> Ensemble:
         other = copy.copy(self)
         other.weights = dict(weights)
         return other
@@ -257,8 +256,8 @@ class _MLPLayers(nn.Module):
         self.last = _Linear(width, dim, **place)
 
     def forward(self, x: Tensor, features: Tensor) -> Tensor:
-        for layer, of_noise in zip(self.hidden, self.noise(features).chunk(len(self.hidden), -1), strict=True):
-            scale, shift = of_noise.chunk(2, -1)
+        scales_and_shifts = self.noise(features).chunk(2 * len(self.hidden), -1)
+        for layer, scale, shift in zip(self.hidden, scales_and_shifts[::2], scales_and_shifts[1::2], strict=True):
             x = functional.silu(layer(x) * (1 + scale) + shift)
         return self.last(x)
 
@@ -317,12 +316,9 @@ def _draw_weights(layers: nn.Module, generator: torch.Generator | None) -> None:
     """Uniform weights of variance 1/(number of inputs), zeros for biases and for the last layer."""
     for name, layer in layers.named_modules():
         if isinstance(layer, _Linear | _Convolution):
-            if name == "last":
-                layer.weight.zero_()
-            else:
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="linear", generator=generator)
-            if layer.bias is not None:
-                layer.bias.zero_()
+            half_width = 0.0 if name == "last" else math.sqrt(3 / layer.weight[0].numel())
+            layer.weight.uniform_(-half_width, half_width, generator=generator)
+            layer.get_parameter("bias").zero_()
 
 
 def _place(generator: torch.Generator | None, dtype: torch.dtype) -> dict[str, Any]:
