@@ -181,8 +181,12 @@ class _Run:
         self.points = torch.cat(points)
         self.sizes = torch.tensor([[len(own)] for own in points], device=device)
         self.starts = self.sizes.cumsum(0) - self.sizes
-        self.parts = {part: {n: w.to(device, copy=True) for n, w in _under(part, kept).items()} for part in PARTS}
-        self.record = {name: kept[name].to(device) for name in kept if name.partition("/")[0] not in PARTS}
+        # In the order of the ensemble's names and of the laws; a file has its own.
+        names = ["steps", "training_loss", *(f"losses/{name}" for name in laws)]
+        self.parts = {
+            part: {name: kept[f"{part}/{name}"].to(device, copy=True) for name in ensemble.weights} for part in PARTS
+        }
+        self.record = {name: kept[name].to(device) for name in names}
         self.step = int(self.record["steps"][-1]) if len(self.record["steps"]) else 0
         for weight in self.parts["latest"].values():
             weight.requires_grad_()
@@ -210,8 +214,7 @@ class _Run:
             list(self.parts["first moment"].values()),
             list(self.parts["second moment"].values()),
             [],
-            [loss.new_full((), self.step - 1, dtype=torch.float32) for _ in latest],  # which it counts up
-            fused=True,
+            [torch.tensor(self.step - 1.0, dtype=torch.float64, device="cpu") for _ in latest],  # which it counts up
             amsgrad=False,
             beta1=0.9,
             beta2=0.999,
