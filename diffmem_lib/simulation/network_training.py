@@ -158,7 +158,7 @@ def train_networks(
         run = _Run(ensemble, points, laws, generator, about, _start(ensemble, laws, levels))
         run.measure(like.new_full((len(ensemble),), math.nan))
     else:
-        kept, about = _load(Path(resume), settings)
+        kept, about = _load(resume, settings)
         generator.set_state(kept.pop("generator"))
         run = _Run(ensemble, points, laws, generator, about, kept)
     return run.states()
@@ -208,7 +208,7 @@ class _Run:
             gradients = torch.autograd.grad(loss.sum(), list(latest.values()))
         torch.clear_autocast_cache()  # it holds these weights, rounded, and would not see them change
         self.step += 1
-        adam(
+        adam(  # not fused: that form takes transposed gradients for what lies in memory
             list(latest.values()),
             list(gradients),
             list(self.parts["first moment"].values()),
@@ -295,12 +295,13 @@ def _under(part: str, kept: _Tensors) -> _Tensors:
     return {name.partition("/")[2]: tensor for name, tensor in kept.items() if name.startswith(f"{part}/")}
 
 
-def _load(file: Path, settings: dict[str, Any]) -> tuple[_Tensors, dict[str, Any]]:
+def _load(path: Any, settings: dict[str, Any]) -> tuple[_Tensors, dict[str, Any]]:
     """The tensors of a checkpoint, and what it says of its run, which must have these settings."""
     from safetensors import safe_open
 
-    if not file.is_file():
-        raise ValueError(f"resume must be a checkpoint, got {str(file)!r}, which is no file")
+    if not isinstance(path, str | os.PathLike) or not Path(path).is_file():
+        raise ValueError(f"resume must be the path of a checkpoint, got {_checks.shown(path)}, which is no file")
+    file = Path(path)
     try:
         with safe_open(file, "pt", device="cpu") as opened:
             said = opened.metadata() or {}
