@@ -62,9 +62,10 @@ class NetworkState:
 
         file = Path(path)
         tensors = {name: tensor.cpu().contiguous() for name, tensor in self._kept.items()}
-        about = {"format": FORMAT, "about": json.dumps(self._about), "digest": _digest(tensors)}
+        about = json.dumps(self._about)
+        said = {"format": FORMAT, "about": about, "digest": _digest(tensors, about)}
         with tempfile.TemporaryDirectory(dir=file.parent, prefix=".writing-") as hidden:
-            save_file(tensors, Path(hidden) / "checkpoint", about)
+            save_file(tensors, Path(hidden) / "checkpoint", said)
             os.replace(Path(hidden) / "checkpoint", file)
 
 
@@ -110,8 +111,8 @@ def train_networks(
     average : float
         δ, in [0, 1); at 0 the average is the latest weights.
     held_out : mapping of str to Tensor (m, d) or (R, m, d), optional
-        Points of other laws, for all networks or for each. Losses on them are measured at every state, with noise that
-        is drawn once, the same for all laws and levels, and takes nothing from the training's randomness.
+        Points of other laws, for all networks or for each. Losses on them are measured at every state, with noise
+        drawn once, the same at all levels and on laws of one shape; it takes nothing from the training's randomness.
     sigmas : sequence of float
         Noise levels of these losses; needed with ``held_out``.
     every : int
@@ -206,7 +207,6 @@ class _Run:
         with torch.enable_grad():
             loss = self.loss()
             gradients = torch.autograd.grad(loss.sum(), list(latest.values()))
-        torch.clear_autocast_cache()  # it holds these weights, rounded, and would not see them change
         self.step += 1
         adam(  # not fused: that form takes transposed gradients for what lies in memory
             list(latest.values()),
@@ -307,7 +307,7 @@ def _load(path: Any, settings: dict[str, Any]) -> tuple[_Tensors, dict[str, Any]
             said = opened.metadata() or {}
             kept = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
         about = json.loads(said["about"]) if said.get("format") == FORMAT else None
-        whole = said.get("digest") == _digest(kept)
+        whole = about is not None and said.get("digest") == _digest(kept, said["about"])
     except Exception as error:  # a damaged file can raise almost anything
         raise ValueError(f"resume must be a checkpoint, got {str(file)!r}, which is damaged ({error})") from None
     if about is None:
@@ -322,9 +322,9 @@ def _load(path: Any, settings: dict[str, Any]) -> tuple[_Tensors, dict[str, Any]
     return kept, about
 
 
-def _digest(tensors: _Tensors) -> str:
-    """A name for these numbers."""
-    digest = hashlib.blake2b(digest_size=16)
+def _digest(tensors: _Tensors, text: str = "") -> str:
+    """A name for these numbers and this text."""
+    digest = hashlib.blake2b(text.encode(), digest_size=16)
     for name, tensor in sorted(tensors.items()):
         digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}".encode())
         digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())

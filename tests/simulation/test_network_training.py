@@ -163,19 +163,26 @@ def test_a_file_is_written_whole_or_not_at_all(tmp_path, monkeypatch):
     assert [file.name for file in tmp_path.iterdir()] == ["run"]
 
 
-@pytest.mark.parametrize("spoil", ["cut", "bit", "header", "empty", "other file", "missing", "folder"])
+@pytest.mark.parametrize("spoil", ["cut", "bit", "said", "header", "empty", "other file", "missing", "folder"])
 def test_damaged_files_are_refused(spoil, tmp_path):
     file = tmp_path / "run"
     states(2, mlps(), points(2, 6, 3))[1].save(file)
     good = bytearray(file.read_bytes())
-    bad = {"cut": good[:-100], "header": good[3:], "empty": b"", "other file": b"a,b\n1,2\n" * 50, "bit": good}
+    bad = {
+        "cut": good[:-100],
+        "header": good[3:],
+        "empty": b"",
+        "other file": b"a,b\n1,2\n" * 50,
+        "bit": good,
+        "said": good.replace(b'seed\\": ', b'seed\\":0'),
+    }
     good[-200] ^= 1
     file.unlink()
     if spoil == "folder":
         file.mkdir()
     elif spoil != "missing":
         file.write_bytes(bad[spoil])
-    with pytest.raises(ValueError, match="resume must be (a|the path of a) checkpoint"):
+    with pytest.raises(ValueError, match=r"resume must be (a|the path of a) checkpoint"):
         states(1, mlps(), points(2, 6, 3), resume=file)
 
 
@@ -220,7 +227,7 @@ def test_learns_the_posterior_mean_of_a_gaussian():
     )
     sigmas = torch.tensor([0.2, 0.5], dtype=torch.float64)
     ensemble = mlps(width=32)
-    options = {"batch": 64, "rate": 5e-3, "every": 400, "held_out": {"fresh": fresh}, "sigmas": sigmas.tolist()}
+    options = {"batch": 64, "rate": 5e-3, "every": 100, "held_out": {"fresh": fresh}, "sigmas": sigmas.tolist()}
     last = states(2, ensemble, training, **options)[1]
     squares = sigmas[:, None] ** 2
     filtered = (eigenvalues * squares / (eigenvalues + squares)).mean(1)

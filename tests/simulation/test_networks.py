@@ -102,7 +102,7 @@ def test_weights_come_from_the_generator_alone(kind):
 
 def test_weights_have_variance_one_over_inputs():
     """Of so many draws the standard error of the variance is 1/√(5/4 · 10⁶) relative; it may be off by five."""
-    weight = MLP(2, 1000, 2, generator=gen()).layers.hidden[1].weight
+    weight = MLP(2, 1000, 2, generator=gen()).layers.hidden[1].weight.detach()
     assert float((weight**2).mean()) * 1000 == pytest.approx(1, abs=5 / math.sqrt(1.25e6))
 
 
