@@ -37,6 +37,8 @@ MIXED = data.MixedCumulant(8, cumulant_snr=3.0)
 DENOISER = simulation.EmpiricalDenoiser(POINTS)
 LEVELS = simulation.energy_levels(8, 5.0, 8.0, 2, levels=3)
 TANH = simulation.tanh_activation(1.0)
+NETWORKS = [simulation.MLP(2, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(2)]
+ENSEMBLE = simulation.Ensemble(NETWORKS)
 
 
 def one_number(generator: torch.Generator, k: int) -> float:
@@ -93,7 +95,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 
 #: Classes of what functions return, which nobody builds by hand.
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
-RESULTS += ["LabelSurvey", "NeighbourGap", "OverlapRuns", "Posterior", "SamplerState", "TrainingState"]
+RESULTS += ["LabelSurvey", "NeighbourGap", "NetworkState", "OverlapRuns", "Posterior", "SamplerState", "TrainingState"]
 RESULTS += ["TrainingSurvey"]
 RESULTS += ["FailedTask", "Rates", "SparsityBin", "SweepError", "SweepTable"]
 
@@ -262,6 +264,77 @@ CASES = {
             "batch": COUNT[:1] + COUNT[2:],
             "target": WORD,
             "generator": [3, "x"],
+        },
+    ),
+    simulation.MLP: (
+        {"dim": 3, "width": 4, "depth": 1, "sigma_data": 0.5, "generator": None, "dtype": torch.float32},
+        {
+            "dim": COUNT,
+            "width": COUNT,
+            "depth": COUNT,
+            "sigma_data": POSITIVE,
+            "generator": [3, "x"],
+            "dtype": [torch.int64, torch.bfloat16, "float32", None],
+        },
+    ),
+    simulation.UNet: (
+        {"shape": (4, 6), "channels": 4, "levels": 2, "sigma_data": 0.5, "generator": None, "dtype": torch.float32},
+        {
+            "shape": [None, 4, "x", (4,), (4, 5), (0, 4), (4.0, 4), (4, 4, 4)],
+            "channels": [*COUNT, 2, 6],
+            "levels": [*COUNT, 3],
+            "sigma_data": POSITIVE,
+            "generator": [3, "x"],
+            "dtype": [torch.int64, torch.bfloat16, "float32", None],
+        },
+    ),
+    simulation.Ensemble: (
+        {"networks": NETWORKS},
+        {"networks": [[], None, 3, "x", [torch.nn.Linear(2, 2)], [NETWORKS[0], simulation.MLP(2, 5)]]},
+    ),
+    ENSEMBLE.with_weights: (
+        {"weights": ENSEMBLE.weights},
+        {
+            "weights": [
+                None,
+                {},
+                [1.0],
+                *(dict.fromkeys(ENSEMBLE.weights, value) for value in tensors(EYE)),
+            ]
+        },
+    ),
+    simulation.train_networks: (
+        {
+            "ensemble": ENSEMBLE,
+            "training": POINTS.expand(2, 4, 2),
+            "batch": 2,
+            "rate": 0.1,
+            "noise": (0.0, 1.0),
+            "average": 0.5,
+            "held_out": {"same": POINTS},
+            "sigmas": [1.0, 2.0],
+            "every": 3,
+            "generator": None,
+            "resume": None,
+        },
+        {
+            "ensemble": [None, 3, NETWORKS],
+            "training": [
+                *tensors(POINTS.expand(2, 4, 2)),
+                POINTS,
+                POINTS[None],
+                [POINTS, POINTS.float()],
+                [POINTS] * 3,
+            ],
+            "batch": COUNT,
+            "rate": POSITIVE,
+            "noise": [None, 1.0, "x", (1.0,), (math.nan, 1.0), (0.0, -1.0), (100.0, 1.0), (0.0, 1.0, 2.0)],
+            "average": [*NUMBER, -0.1, 1.0],
+            "held_out": [3, "x", POINTS, *({"law": value} for value in tensors(POINTS)), {"law": POINTS.float()}],
+            "sigmas": [[], [0.0], [-1.0], [math.nan], [[1.0]], "x", None],
+            "every": COUNT,
+            "generator": [3, "x"],
+            "resume": ["no/such/file", ".", 3],
         },
     ),
     simulation.denoising_loss: (

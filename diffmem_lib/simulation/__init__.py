@@ -12,6 +12,8 @@ from .linear import (
     sample_ddpm,
     sample_flow,
 )
+from .network_training import NetworkState, train_networks
+from .networks import MLP, Ensemble, UNet
 from .neuron import neuron_loss_change
 from .overlap_chain import parallel_chains, reduced_chain
 from .ownership import crossing_sigma, half_owned_sigma, log_odds, noised_points, owned_fraction
@@ -25,14 +27,18 @@ __all__ = [
     "Activation",
     "EmpiricalDenoiser",
     "EnergyLevels",
+    "Ensemble",
     "FailedTask",
     "LinearDenoiser",
+    "MLP",
+    "NetworkState",
     "OverlapRuns",
     "Posterior",
     "SamplerState",
     "SweepError",
     "SweepTable",
     "TrainingState",
+    "UNet",
     "crossing_sigma",
     "denoising_loss",
     "disagreement",
@@ -55,4 +61,5 @@ __all__ = [
     "sample_states",
     "spherical_sgd",
     "tanh_activation",
+    "train_networks",
 ]

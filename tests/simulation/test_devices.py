@@ -4,7 +4,9 @@ A second device of paper stands in for one (tests/second_device.py): what is for
 is refused as it would be beside a GPU. Where there is a CUDA device, the same runs there.
 """
 
+import tempfile
 from contextlib import contextmanager, nullcontext
+from itertools import islice
 
 import numpy as np
 import pytest
@@ -16,7 +18,10 @@ from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neigh
 from diffmem_lib.points import attention
 from diffmem_lib.schedules import NoiseSchedule
 from diffmem_lib.simulation import (
+    MLP,
     EmpiricalDenoiser,
+    Ensemble,
+    UNet,
     energy_levels,
     fit_linear,
     hermite_activation,
@@ -25,6 +30,7 @@ from diffmem_lib.simulation import (
     sample_ddpm,
     sample_flow,
     spherical_sgd,
+    train_networks,
 )
 
 NEEDS_CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
@@ -86,6 +92,26 @@ def of_chance(training, generator):
         for dynamics in (spherical_sgd, reduced_chain):
             runs = dynamics(law, hermite_activation([0, 0, 0.5, 1]), 0.5, 0.05, 6, 4, **settings)
             yield from map(torch.from_numpy, (runs.overlaps, runs.recovery))
+    yield from of_networks(training, generator)
+
+
+def of_networks(training, generator):
+    """Weights, losses and estimates of an MLP and a U-Net that go on from a checkpoint in the middle."""
+    for kind, size in ((MLP, 12), (UNet, (2, 6))):
+        networks = [kind(size, 8, generator=generator, dtype=training.dtype) for _ in range(2)]
+        options = {"batch": 3, "rate": 0.01, "every": 2, "held_out": {"fresh": training[600:605]}, "sigmas": [0.5]}
+        run = train_networks(Ensemble(networks), training[:20].unflatten(0, (2, 10)), generator=generator, **options)
+        next(run)
+        with tempfile.TemporaryDirectory() as folder:
+            next(run).save(f"{folder}/run")
+            options["resume"] = f"{folder}/run"
+            *_, last = islice(
+                train_networks(Ensemble(networks), training[:20].unflatten(0, (2, 10)), generator=generator, **options),
+                2,
+            )
+        yield from (last.training_loss.nan_to_num(), last.losses["fresh"], *last.networks.weights.values())
+        yield last.networks(training[:10].unflatten(0, (2, 5)), 0.3)
+        yield last.latest[1](training[:5], training[:5, 0].exp()).detach()
 
 
 def the_same(found, expected):
