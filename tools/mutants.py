@@ -43,6 +43,11 @@ EQUAL = {
         "z * math.sqrt(share) + math.sqrt(1 - share) * nodes → z * math.sqrt(share) - math.sqrt(1 - share) * nodes",
     ): "the nodes of the quadrature lie symmetrically about 0",
     (
+        "flow",
+        "gone = -np.expm1(-clock * noised)",
+        "-np.expm1(-clock * noised) → np.expm1(-clock * noised)",
+    ): "it is squared",
+    (
         "hermite",
         "swap = low > 0  # differences of the smaller tails: those of the larger would cancel",
         "0 → 1",
