@@ -47,6 +47,7 @@ EQUAL = {
         "gone = -np.expm1(-clock * noised)",
         "-np.expm1(-clock * noised) → np.expm1(-clock * noised)",
     ): "it is squared",
+    ("flow", "while slope(late) < 0:", "0 → 1"): "where the bracket of a root ends",
     (
         "hermite",
         "swap = low > 0  # differences of the smaller tails: those of the larger would cancel",
