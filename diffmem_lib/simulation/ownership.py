@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from .. import _checks, _tensors
@@ -160,14 +159,12 @@ def half_owned_sigma(
 def crossing_sigma(sigmas: Sequence[float], values: Sequence[float], at: float = 0.0) -> float:
     r"""Noise level at which ``values``, falling along rising ``sigmas``, pass ``at``: linear in :math:`\log\sigma`.
 
-    Values of a simulation wiggle. Those that pass ``at`` more than once are replaced by the nearest ones that nowhere
-    rise, in least squares (isotonic regression), which pass it once; wiggles elsewhere do not matter.
+    Where they do not reach ``at``, the nearer end of ``sigmas``.
 
     Raises
     ------
     ValueError
-        If both are not equally many finite numbers, ``sigmas`` are not positive and rising, or ``values`` do not fall
-        from ``at`` or above to ``at`` or below, or are at it on several levels.
+        If both are not equally many finite numbers, or ``sigmas`` are not positive and rising.
     """
     levels, heights = _checks.array(sigmas, "sigmas", ndim=1), _checks.array(values, "values", ndim=1)
     if len(levels) != len(heights):
@@ -175,13 +172,7 @@ def crossing_sigma(sigmas: Sequence[float], values: Sequence[float], at: float =
     if levels[0] <= 0 or (np.diff(levels) <= 0).any():
         raise ValueError(f"sigmas must be positive and rise, got {levels}")
     at = _checks.number(at, "at")
-    if np.count_nonzero(np.diff(heights > at)) > 1:
-        heights = isotonic_regression(heights, increasing=False).x
-    if not heights[0] >= at >= heights[-1] or np.count_nonzero(heights == at) > 1:
-        raise ValueError(f"values must fall through {at} at one of the noise levels or between two, got {values}")
-    # Above and below are all that tells where the crossing is, so that wiggles elsewhere do not mislead the search.
-    k = max(int(np.argmin(heights > at)), 1)
-    return float(np.exp(np.interp(-at, -heights[k - 1 : k + 1], np.log(levels[k - 1 : k + 1]))))
+    return float(np.exp(np.interp(-at, -heights, np.log(levels))))
 
 
 def _indices(value: Tensor, name: str, n: int, length: int | None = None) -> None:
