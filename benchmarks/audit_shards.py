@@ -82,7 +82,10 @@ def products(samples: Tensor, shards: range) -> tuple[float, Tensor]:
                 torch.mm(rows, columns.T, out=out[: len(rows), : len(columns)])
         seconds += time.process_time() - start
         own = points[: ROWS - REPEATS if number else ROWS]  # a repeat is no second neighbour
-        far = torch.cat([(own_part.double() - checked[:, None]).square().sum(2) for own_part in own.split(500)], 1)
+        far = torch.empty(CHECKED, len(own), dtype=torch.float64)
+        for columns, part in zip(far.split(BLOCKS[1], 1), own.split(BLOCKS[1]), strict=True):
+            for row, sample in zip(columns, checked, strict=True):
+                row.copy_((part.double() - sample).square_().sum(1))
         least = torch.cat([least, far], 1).topk(2, largest=False).values
     return seconds, least
 

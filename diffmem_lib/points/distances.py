@@ -221,7 +221,7 @@ class _Search:
 
     def shortlist(self, progress: Callable[[int], None] | None) -> None:
         """Fill the lists from products; among themselves, each tile serves its rows and its columns."""
-        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
+        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=1024) // GROUP * GROUP
         for rows, left in self.queries.blocks(self.dtype, 2 * wide, self.scale):
             start = rows.start if self.itself else 0
             for columns, right in self.cloud.blocks(self.dtype, wide, self.scale, start):
