@@ -27,7 +27,7 @@ from ._record import save_table
 SAMPLES, ROWS, DIM = 10_000, 100_000, 512
 COPIES, REPEATS = 1000, 100  # among the samples; in each shard, of the one before
 CHECKED = 8  # fresh samples whose distances are computed in float64, too
-BLOCKS = 1024, 512
+BLOCKS = 2048, 1024
 making = [0.0]  # processor time that went into shards
 
 

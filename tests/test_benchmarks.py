@@ -56,7 +56,7 @@ def test_what_is_planted_across_shards_is_found(monkeypatch):
 
 
 def test_results_name_machine_and_date_and_nothing_else():
-    names = ("denoiser_float32", "denoiser_float64", "denoiser_error", "products", "audit")
+    names = ("denoiser_float32", "denoiser_float64", "denoiser_error", "products", "audit", "audit_shards")
     for name in names:
         text = (RESULTS / f"{name}.md").read_text(encoding="utf-8")
         assert re.search(r"\*Measured on: .+, one thread; torch [\d.]+; \d{4}-\d\d-\d\d\.\*", text), name
