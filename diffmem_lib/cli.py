@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from . import __version__
 
 if TYPE_CHECKING:  # torch takes seconds to load, which --help does not wait for
+    from distributed import Client
+
     from .memorization import AuditReport
     from .memorization.inputs import Loaded, Sources
 
 __all__ = ["main"]
 
 MEASURED, EXCEEDED, BAD_INPUT, CRASHED, INTERRUPTED = 0, 1, 2, 3, 130
-JUDGES = ("threshold", "distance", "fdr", "fail_above", "fail_on", "no_survey", "keep")
+PATIENCE = 10  # seconds for a scheduler to answer, and to have a worker
+JUDGES = ("threshold", "distance", "fdr", "fail_above", "fail_on", "no_survey", "keep", "scheduler")
 NEED_SAMPLES = ("held_out", "sample_labels", "held_out_labels", *JUDGES)
 
 DESCRIPTION = """\
@@ -51,6 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _audit(options)
     except ValueError as error:
         return _refuse(" ".join(str(error).split()))
+    except ConnectionError as error:
+        return _refuse(f"--scheduler {options.scheduler}: {error}")
     except OSError as error:
         return _refuse(f"{error.filename or options.out or 'standard output'}: {error.strerror or error}")
     except MemoryError as error:
@@ -137,6 +142,13 @@ def _parser() -> argparse.ArgumentParser:
         " goes on from there if it is killed (sparsity and predicted risk start again)",
     )
     audit.add_argument(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="let the workers of the Dask cluster at this address, tcp://HOST:PORT, compare the shards of T, with the"
+        " same numbers: they must see the files under the same paths (needs diffmem[cluster]; sparsity and predicted"
+        " risk are not spread)",
+    )
+    audit.add_argument(
         "--redact",
         action="store_true",
         help="leave shares and counts only: no image, name, distance, ratio, p-value or dominance of a point",
@@ -183,14 +195,14 @@ def _audit(options: argparse.Namespace) -> int:
     _check(options, sources, labels)
     arrays = _arrays(sources)
     report: TrainingSurvey
-    with _Bar() as bar, _names_of_files(options):
+    with _cluster(options.scheduler) as client, _Bar() as bar, _names_of_files(options):
         if sources.samples is None:
             report = survey(arrays["training"], labels["labels"], options.k, progress=bar)
         else:
             given = {name: getattr(options, name) for name in ("threshold", "distance", "fdr")}
             given = {name: value for name, value in given.items() if value is not None}
             given |= {"k": options.k, "survey": not options.no_survey, "keep": options.keep, "progress": bar}
-            report = audit(**arrays, **labels, **given)
+            report = audit(**arrays, **labels, **given, client=client)
     written = [] if options.out is None else write_reports(report, sources, options.out, redact=options.redact)
     _say(as_text(report, sources, redact=options.redact) + "".join(f"written: {file}\n" for file in written))
     if options.fail_above is None or not isinstance(report, AuditReport):
@@ -198,6 +210,31 @@ def _audit(options: argparse.Namespace) -> int:
     for doubt in doubts(report, sources, redact=options.redact):
         print(f"diffmem: warning: {doubt}", file=sys.stderr)
     return _judge(options, report)
+
+
+@contextmanager
+def _cluster(address: str | None) -> Iterator[Client | None]:
+    """A client of the cluster at ``address``, which has a worker; None without an address."""
+    from .memorization.inputs import InputError
+
+    if address is None:
+        yield None
+        return
+    try:
+        from distributed import Client
+    except ImportError:
+        raise InputError("--scheduler needs an extra: pip install 'diffmem[cluster]'") from None
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is said once, in a line
+    try:
+        client = Client(address, timeout=PATIENCE, set_as_default=False)
+    except Exception as error:  # of an address, of the network, of another version
+        raise InputError(f"--scheduler {address}: cannot be reached ({error})") from None
+    with client:
+        try:
+            client.wait_for_workers(1, timeout=PATIENCE)
+        except TimeoutError:
+            raise InputError(f"--scheduler {address}: has no workers") from None
+        yield client
 
 
 def _arrays(sources: Sources) -> dict[str, Any]:
@@ -296,7 +333,10 @@ def _check_options(options: argparse.Namespace) -> None:
 def _check(options: argparse.Namespace, sources: Sources, labels: Mapping[str, Any]) -> None:
     """What the audit would refuse too, said with the names of files."""
     from .memorization.inputs import InputError
+    from .points.shards import Shards
 
+    if options.scheduler is not None and not isinstance(sources.training.points, Shards):
+        raise InputError(f"{options.training}: --scheduler needs training points in shards, as 'shards/*.npy'")
     n, dim = sources.training.points.shape
     if n <= options.k and not options.no_survey:
         raise InputError(f"{options.training}: more than k = {options.k} training points are needed, there are {n}")

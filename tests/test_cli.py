@@ -336,6 +336,45 @@ def test_killed_and_gone_on(folder, capsys):
     assert (status, err) == (2, "diffmem: error: kept: keep needs training points in shards\n")
 
 
+def test_shards_on_a_cluster(folder, capsys):
+    """The report is that of this process; what is wrong with the cluster is told in a line, and soon."""
+    distributed = pytest.importorskip("distributed")
+    Path("shards").mkdir()
+    for number, part in enumerate(np.split(TRAINING, 3)):
+        np.save(f"shards/{number}.npy", part)
+    given = ["--samples", "samples.npy", "--training", "shards/*.npy"]
+    here = run(capsys, *given)
+    with distributed.LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address="localhost:0") as cluster:
+        address = ["--scheduler", cluster.scheduler_address]
+        assert run(capsys, *given, *address) == here
+        status, _, err = run(capsys, "--samples", "samples.npy", "--training", "training.npy", *address)
+        assert (status, err.count("\n")) == (2, 1)
+        assert "training.npy: --scheduler needs training points in shards" in err
+
+
+@pytest.mark.parametrize("address", ["tcp://127.0.0.1:9", "nowhere://x"])
+def test_no_cluster(folder, capsys, monkeypatch, address):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr(cli, "PATIENCE", 0.5)
+    given = ["--samples", "samples.npy", "--training", "[t]raining.npy", "--scheduler", address]
+    status, _, err = run(capsys, *given)
+    assert (status, err.count("\n")) == (2, 1)
+    assert f"--scheduler {address}: cannot be reached (" in err
+
+
+def test_a_cluster_without_workers_or_library(folder, capsys, monkeypatch):
+    distributed = pytest.importorskip("distributed")
+    monkeypatch.setattr(cli, "PATIENCE", 0.5)
+    given = ["--samples", "samples.npy", "--training", "[t]raining.npy", "--scheduler"]
+    with distributed.LocalCluster(n_workers=0, dashboard_address="localhost:0") as cluster:
+        address = cluster.scheduler_address
+        status, _, err = run(capsys, *given, address)
+    assert (status, err) == (2, f"diffmem: error: --scheduler {address}: has no workers\n")
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    status, _, err = run(capsys, *given, address)
+    assert (status, err) == (2, "diffmem: error: --scheduler needs an extra: pip install 'diffmem[cluster]'\n")
+
+
 def test_help_speaks_of_privacy(capsys):
     with pytest.raises(SystemExit):
         cli.main(["audit", "--help"])

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from .. import _checks
 from ..points import distances
 from ..points.shards import Shards
-from . import kept
+from . import sharded
 from .calibration import (
     benjamini_hochberg,
     binomial_interval,
@@ -39,6 +39,9 @@ from .training_set import (
     surveyed,
     unsurveyed,
 )
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 __all__ = ["AuditReport", "LabelAudit", "audit"]
 
@@ -216,6 +219,7 @@ def audit(
     sample_labels: Labels | None = None,
     held_out_labels: Labels | None = None,
     keep: Path | None = None,
+    client: Client | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> AuditReport:
     r"""Find which samples copy training points, and which training points are at risk.
@@ -252,6 +256,10 @@ def audit(
     keep : Path, optional
         A folder; training points must then be `Shards`. The comparison of samples and held-out points with each shard
         is kept there, and a run that was killed goes on from what it finds. (The survey starts again.)
+    client : distributed.Client, optional
+        Of a cluster whose workers can import ``diffmem_lib`` and see mapped shards under the same paths; training
+        points must then be `Shards`. Each is compared with samples and held-out points by a worker, and the numbers are
+        those without. (The survey is not spread.)
     progress : callable, optional
         Told the pairs of points done and the pairs in all.
 
@@ -265,7 +273,9 @@ def audit(
     ValueError
         If an array is not finite, floating-point and of the same width as the others, if there are not more than ``k``
         training points or they are all equal, if labels are not as many as their points, or if there is something to
-        ``keep`` but no shards.
+        ``keep`` or a ``client`` but no shards, or if a worker cannot read a shard or finds other numbers in it.
+    ConnectionError
+        If the cluster gives no result.
     """
     training, k, labels = checked(training, k, labels, survey=survey)
     (threshold,), convention = checked_thresholds([threshold]), checked_distance(distance)
@@ -275,19 +285,21 @@ def audit(
     classes = _classes(sample_labels, held_out_labels, samples, held_out)
     if keep is not None and not isinstance(training, Shards):
         raise ValueError("keep needs training points in shards")
+    if client is not None and not (isinstance(training, Shards) and hasattr(client, "scatter")):
+        raise ValueError(f"client must be one of distributed, with training points in shards, got {client!r}")
     n, dim = training.shape
     duplicate_of = first_of_equals(training)
     skip = repeats(duplicate_of)
 
     compared = n * (len(samples) + (0 if held_out is None else len(held_out)))
     done = Progress(progress, compared + (n * (n + 1) // 2 if survey else 0))
-    nearest, near = _two_nearest(samples, training, skip, keep, done)
+    nearest, near = _two_nearest(samples, training, skip, keep, client, done)
     memorized = neighbour_ratio(near, convention) < threshold
     beside: dict[str, Any] = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
     beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
     if held_out is not None:
-        other = _two_nearest(held_out, training, skip, keep, done)
+        other = _two_nearest(held_out, training, skip, keep, client, done)
         beside = _baseline(memorized, *other, threshold, convention)
         ratio, base = (neighbour_ratio(pair, "squared") for pair in (near, other[1]))
         beside["p_value"], largest = _p_values(ratio, base, classes)
@@ -322,15 +334,15 @@ def audit(
 
 
 def _two_nearest(
-    queries: Points, training: Points, skip: Tensor, keep: Path | None, done: Progress
+    queries: Points, training: Points, skip: Tensor, keep: Path | None, client: Client | None, done: Progress
 ) -> tuple[Tensor, Tensor]:
     """The nearest training points (m, 2) and their squared distances per dimension (m, 2).
 
     Where one side has float32 numbers and the other float64 ones, such as pixels divided by 255, a query that rounds to
     the same float32 numbers as its nearest point is equal to it.
     """
-    if keep is not None and isinstance(training, Shards):
-        nearest, squared = kept.two_nearest(queries, training, skip, keep, done)
+    if isinstance(training, Shards):
+        nearest, squared = sharded.two_nearest(queries, training, skip, keep, client, done)
     else:
         nearest, squared = distances.nearest(queries, training, 2, skip=skip, progress=done)
     if queries.dtype.itemsize != training.dtype.itemsize:

@@ -215,15 +215,19 @@ def groups(labels: np.ndarray, device: torch.device) -> dict[Hashable, Tensor]:
 
 def first_of_equals(training: Points) -> Tensor:
     """For each point the lowest index of one that is equal in value; at least two must differ."""
-    seen: dict[bytes, int] = {}
-    first = np.empty(len(training), dtype=np.int64)
+    digests = np.empty((len(training), 2), dtype=np.uint64)
     for rows in distances.slices(len(training), max(1, 2**18 // training.shape[1])):
         block = training[rows].cpu().numpy() if isinstance(training, Tensor) else training[rows]
         block = np.ascontiguousarray(block + 0.0)  # −0 equals 0
-        for index, row in enumerate(block, start=rows.start):
-            first[index] = seen.setdefault(hashlib.blake2b(row.tobytes(), digest_size=16).digest(), index)
-    if len(seen) == 1:
+        together = b"".join(hashlib.blake2b(row, digest_size=16).digest() for row in block)
+        digests[rows] = np.frombuffer(together, dtype=np.uint64).reshape(-1, 2)
+    order = np.lexsort(digests.T)  # stable, so that of equal points the first comes first
+    digests = digests[order]
+    new = np.append(True, (digests[1:] != digests[:-1]).any(1))
+    if not new[1:].any():
         raise ValueError(f"training must have two distinct points, got {len(training)} equal ones")
+    first = np.empty(len(training), dtype=np.int64)
+    first[order] = order[new][new.cumsum() - 1]
     return torch.from_numpy(first).to(device_of(training))
 
 

@@ -21,6 +21,7 @@ __all__ = ["Cloud", "nearest", "pairs", "slices"]
 
 Points = Tensor | np.ndarray | Shards
 BATCH_BYTES = 2**22  # of one block; of one batch of differences with its temporaries
+GROUP = 32  # points of which only the nearest is compared with a list
 SPARE = 6  # places in a short list beyond the k that are asked for
 
 
@@ -220,7 +221,7 @@ class _Search:
 
     def shortlist(self, progress: Callable[[int], None] | None) -> None:
         """Fill the lists from products; among themselves, each tile serves its rows and its columns."""
-        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=512)
+        wide = rows_within(2**23, self.cloud.dim, 4, low=64, high=1024) // GROUP * GROUP
         for rows, left in self.queries.blocks(self.dtype, 2 * wide, self.scale):
             start = rows.start if self.itself else 0
             for columns, right in self.cloud.blocks(self.dtype, wide, self.scale, start):
@@ -234,28 +235,35 @@ class _Search:
                     progress(tile.numel())
 
     def merge(self, rows: slice, tile: Tensor, offset: int) -> None:
-        """Let the points of a tile, numbered from ``offset``, enter the lists of its queries."""
+        """Let the points of a tile, numbered from ``offset``, enter the lists of its queries.
+
+        The least of each group of points tells where one is near enough; only these groups are looked at, soon few.
+        """
         value, index = self.value[rows], self.index[rows]
-        near = tile < value[:, -1:]
-        if int(near.sum()) > near.numel() // 16:  # as at the beginning, when any point is a candidate
+        groups = tile.unflatten(1, (-1, math.gcd(tile.shape[1], GROUP)))
+        row, group = (groups.amin(2) < value[:, -1:]).nonzero(as_tuple=True)
+        if len(row) > groups[..., 0].numel() // 4:  # as at the beginning, when any point is a candidate
             best, order = torch.cat([value, tile], 1).topk(self.size, largest=False)
             old = order < self.size
             kept = index.gather(1, order.clamp(max=self.size - 1))
             self.value[rows], self.index[rows] = best, torch.where(old, kept, order - self.size + offset)
             return
-        row, column = near.nonzero(as_tuple=True)
         if len(row) == 0:
             return
-        count = torch.bincount(row, minlength=len(tile))
-        place = torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
-        width = int(count.max())
-        new_value = tile.new_full((len(tile), self.size + width), torch.inf)
+        near = groups[row, group]
+        which, place = (near < value[row, -1:]).nonzero(as_tuple=True)
+        column = group[which] * groups.shape[2] + place
+        entered, row = row[which].unique_consecutive(return_inverse=True)
+        count = torch.bincount(row)
+        place_in_list = self.size + torch.arange(len(row), device=row.device) - (count.cumsum(0) - count)[row]
+        width = self.size + int(count.max())
+        new_value = tile.new_full((len(entered), width), torch.inf)
         new_index = torch.full_like(new_value, -1, dtype=torch.int64)
-        new_value[:, : self.size], new_index[:, : self.size] = value, index
-        new_value[row, self.size + place] = tile[row, column]
-        new_index[row, self.size + place] = column + offset
+        new_value[:, : self.size], new_index[:, : self.size] = value[entered], index[entered]
+        new_value[row, place_in_list] = near[which, place]
+        new_index[row, place_in_list] = column + offset
         best, order = new_value.topk(self.size, largest=False)
-        self.value[rows], self.index[rows] = best, new_index.gather(1, order)
+        value[entered], index[entered] = best, new_index.gather(1, order)  # of views
 
     def exact(self) -> tuple[Tensor, Tensor]:
         """Indices and squared distances of the ``k`` nearest by float64 differences, proven or searched again."""

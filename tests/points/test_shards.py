@@ -77,3 +77,48 @@ def test_what_no_shard_may_be():
         Shards([], [])
     with pytest.raises(ValueError, match=r"a.npy: numbers must be floating-point, .*, not int64"):
         Shards([np.zeros((5, 2), np.int64)], ["a.npy"])
+
+
+class Made:
+    """Rows that are made when they are asked for."""
+
+    def __init__(self, rows):
+        self.rows, self.shape, self.dtype = rows, rows.shape, rows.dtype
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, which):
+        return self.rows[which].copy()
+
+
+def test_rows_need_be_no_array():
+    shards, whole = shards_and_whole("u1", (6,))
+    made = Shards([Made(part) for part in shards.parts], shards.names.names)
+    for which in (slice(3, 8), np.array([16, 0, 5]), 5):
+        np.testing.assert_array_equal(made[which], whole[which])
+    assert made.shape == whole.shape
+    with pytest.raises(ValueError, match=r"b: points of shape 5, but 6 in a"):
+        Shards([Made(np.zeros((2, 6))), Made(np.zeros((2, 5)))], ["a", "b"])
+
+
+@pytest.mark.parametrize(("least", "sizes"), [(1, [5, 1, 7, 4]), (6, [6, 7, 4]), (7, [13, 4]), (99, [17])])
+def test_one_by_one_or_several_together(least, sizes):
+    shards, whole = shards_and_whole("f4")
+    parts = list(shards.shards(least))
+    assert [len(part) for part in parts] == sizes
+    np.testing.assert_array_equal(np.concatenate([part[:] for part in parts]), whole)
+    assert parts[-1].names[len(parts[-1]) - 1] == "3.npy:3"
+
+
+def test_the_files_that_shards_map(tmp_path):
+    """A path stands for all of a file only: not for rows of it, nor for an array without the header of one."""
+    path = str(tmp_path / "a.npy")
+    np.save(path, np.zeros((4, 2, 3), np.float32))
+    np.zeros((4, 2, 3), np.float32).tofile(tmp_path / "a.raw")
+    mapped, raw = np.load(path, mmap_mode="r"), np.memmap(tmp_path / "a.raw", np.float32, "r", shape=(4, 2, 3))
+    others = [mapped[1:], mapped[:, ::-1], np.array(mapped), raw]
+    shards = Shards([mapped, *others], list("abcde"))
+    assert shards.sources[0] == path
+    assert all(source is other for source, other in zip(shards.sources[1:], others, strict=True))
+    assert next(shards.shards()).sources == [path]
