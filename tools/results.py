@@ -404,8 +404,9 @@ def results_page(
 
 def _without_claim(exempt: Mapping[str, Sequence[tuple[str, str]]]) -> list[str]:
     """The formulas that no claim holds, with the reasons."""
-    lines = [f"- [](../chapters/{name}.ipynb): ${tex}$ {why}" for name, found in exempt.items() for tex, why in found]
-    return ["## Formulas without a claim\n", EXEMPT, *lines, ""] if lines else []
+    pairs = [(name, tex, why) for name, found in exempt.items() for tex, why in found]
+    lines = [f"- [](../chapters/{name}.ipynb), {why}:\n\n  $$\n  {tex}\n  $$\n" for name, tex, why in pairs]
+    return ["## Formulas without a claim\n", EXEMPT, *lines] if lines else []
 
 
 def _hands(

@@ -124,7 +124,7 @@ def test_the_page_counts_and_lists(book):
         simulated={"kde.g": ["second/used"]},
         not_simulated={"kde.f": "only a bound"},
     )
-    assert "- [](../chapters/second.ipynb): $x = 1$ a theorem" in page
+    assert "- [](../chapters/second.ipynb), a theorem:\n\n  $$\n  x = 1\n  $$\n" in page
     assert "| `kde.g` | [second/used](#result-second-used) |" in page
     assert "| chapter | algebra | library | data | stored | printed | seconds |" in page
     assert "| all | 0 | 1 | 2 | 1 | 7 | 20 |" in page
