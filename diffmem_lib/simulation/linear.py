@@ -74,7 +74,7 @@ class LinearDenoiser:
         identity = torch.eye(dim, dtype=x.dtype, device=x.device)
         noised = signal * self.covariance + (signal * self.ridge + noise) * identity
         centred = x - math.sqrt(signal) * self.mean[..., None, :]
-        return torch.linalg.solve(noised, centred.mT).mT
+        return _solved(noised, centred.mT).mT
 
 
 def fit_linear(training: Tensor, ridge: float = 0.0, mean: Tensor | None = None) -> LinearDenoiser:
@@ -394,6 +394,18 @@ def _law(mean: Any, covariance: Any, denoiser: Any, name: str = "denoiser") -> t
     mean = _like(mean, "mean", denoiser.mean, shape if getattr(mean, "ndim", 1) > 1 else shape[-1:])
     wanted = (*shape, shape[-1]) if getattr(covariance, "ndim", 2) > 2 else (shape[-1], shape[-1])
     return mean, _tensors.symmetric(_like(covariance, "covariance", denoiser.mean, wanted), "covariance")
+
+
+def _solved(matrix: Tensor, right: Tensor) -> Tensor:
+    """matrix⁻¹ right for matrices (..., d, d) and as many (..., d, m).
+
+    On the CPU one matrix at a time: with several threads torch's batched LU factors of some hundred rows are an error
+    or, without one, wrong (pytorch issue 142815).
+    """
+    if matrix.device.type != "cpu" or matrix.shape[:-2].numel() < 2:
+        return torch.linalg.solve(matrix, right)
+    pairs = zip(matrix.flatten(0, -3), right.flatten(0, -3), strict=True)
+    return torch.stack([torch.linalg.solve(*pair) for pair in pairs]).reshape(right.shape)
 
 
 def _unmixed(lower: Tensor, vectors: Tensor) -> Tensor:
