@@ -22,6 +22,7 @@ from typing import Any
 
 import nbformat
 
+from diffmem_lib.notebook.long_runs import what_runs
 from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
@@ -49,23 +50,8 @@ def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-class _Code(ast.NodeTransformer):
-    """Leaves out of a module what does not run: texts that stand alone, and types of arguments and results."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        node.annotation = None
-        return node
-
-
 def _code(source: str) -> str:
-    return ast.dump(_Code().visit(ast.parse(source)))
+    return ast.dump(what_runs(source))
 
 
 def _modules(rows: list[dict[str, Any]]) -> set[str]:
