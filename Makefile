@@ -45,7 +45,7 @@ lint: $(call environment,test) ## ruff, and mypy on the library
 test: $(call environment,test) lint ## everything: style, units, chapters against their stored outputs, the built book
 	$(MAKE) book
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -n 2 --dist loadfile --durations=20 --ignore tests/book
-	$(PYTHON) -m pytest tests/book
+	$(PYTHON) -m pytest -n 2 --dist worksteal tests/book
 	OMP_NUM_THREADS=1 $(PYTHON) -m pytest -p no:cacheprovider --nbval-lax --nbval-current-env --nbval-cell-timeout=180 -n 2 --dist loadfile chapters
 
 lab: $(call environment,lab) ## open the chapters in JupyterLab

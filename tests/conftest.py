@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 from playwright.sync_api import Browser, sync_playwright
 from visiting import FLAGS
@@ -61,11 +62,25 @@ def drawn(name: str) -> random.Random:
 
 
 @pytest.fixture(scope="session")
-def site() -> Path:
-    """The folder of the built book, brought up to date; what is up to date is not built again."""
-    command = [sys.executable, "-m", "tools.build"]
-    built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
-    assert built.returncode == 0, built.stdout + built.stderr
+def shared(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """A folder that all workers of this run of the tests have in common."""
+    own = tmp_path_factory.getbasetemp()
+    return own if worker_id == "master" else own.parent
+
+
+@pytest.fixture(scope="session")
+def site(shared: Path) -> Path:
+    """The folder of the built book, brought up to date; what is up to date is not built again.
+
+    Where several workers run the tests, one of them builds, and the others wait: none reads what another one writes.
+    """
+    failure = shared / "site-failure"
+    with FileLock(shared / "site.lock"):
+        if not failure.is_file():
+            command = [sys.executable, "-m", "tools.build"]
+            built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+            failure.write_text(built.stdout + built.stderr if built.returncode else "")
+    assert not failure.read_text(), failure.read_text()
     return ROOT / "_build" / "html"
 
 

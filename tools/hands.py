@@ -42,27 +42,43 @@ REASONS = {
 def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
     """What identifies the code of a chapter and of the theory that its rows tell of; what is only said is no code."""
     digest = hashlib.sha256()
-    for name in sorted(_modules(rows)):
-        digest.update(f"{name}\0{_code((THEORY / f'{name}.py').read_text())}".encode())
+    for name, code in sorted(_used({row["function"] for row in rows}).items()):
+        digest.update(f"{name}\0{code}".encode())
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             digest.update(f"\0{cell.source}".encode())
     return digest.hexdigest()
 
 
-def _code(source: str) -> str:
-    return ast.dump(what_runs(source))
-
-
-def _modules(rows: list[dict[str, Any]]) -> set[str]:
-    """The modules of theory that a chapter receives values from, and those that they import."""
-    found: set[str] = set()
-    names = {row["function"].partition(".")[0] for row in rows}
-    while names:
-        found |= names
-        sources = ((THEORY / f"{name}.py").read_text() for name in names)
-        names = {name for code in sources for name in re.findall(r"diffmem_lib\.theory\.(\w+) import", code)} - found
+def _used(functions: set[str]) -> dict[str, str]:
+    """The code of ``module.name`` functions of theory and of all that they use there, function by function."""
+    found: dict[str, str] = {}
+    wanted = set(functions)
+    while wanted:
+        module, _, name = wanted.pop().partition(".")
+        if f"{module}.{name}" in found:
+            continue
+        tree = what_runs((THEORY / f"{module}.py").read_text())
+        nodes = [node for node in tree.body if name in _bound(node)]
+        found[f"{module}.{name}"] = "\0".join(map(ast.dump, nodes))
+        here = set().union(*map(_bound, tree.body))
+        imported = {
+            alias.asname or alias.name: f"{node.module.rpartition('.')[2]}.{alias.name}"
+            for node in tree.body
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffmem_lib.theory.")
+            for alias in node.names
+        }
+        names = {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
+        wanted |= {imported.get(name, f"{module}.{name}") for name in names & (here | set(imported))} - set(found)
     return found
+
+
+def _bound(node: ast.stmt) -> set[str]:
+    """The names that a statement of a module defines; those of imports are left out."""
+    if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        return {node.name}
+    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
+    return {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import xml.etree.ElementTree as ET
+from collections.abc import Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -32,7 +33,8 @@ MACHINES = {
         "OPENBLAS_CORETYPE": "Nehalem",
         "NPY_DISABLE_CPU_FEATURES": "AVX512F AVX512CD AVX512_SKX AVX512_CLX AVX512_CNL AVX512_ICL AVX2 FMA3",
     },
-    "two threads": {"OMP_NUM_THREADS": "2"},
+    # Threads that wait asleep: spinning ones would stand in each other's way where the machine has other work to do.
+    "two threads": {"OMP_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"},
 }
 ANSI = re.compile(r"(?:\x1b|#x1B)\[[\d;]*m")  # as they are, and as they are in a report
 
@@ -65,11 +67,12 @@ def _reason(failure: str) -> str:
     return f"stored {stored!r}, here {fresh!r}"
 
 
-def compare(paths: list[Path]) -> dict[str, dict[str, list[str]]]:
+def compare(paths: list[Path], machines: Collection[str] = tuple(MACHINES)) -> dict[str, dict[str, list[str]]]:
     """Differences by machine and by chapter; says so as each is done."""
-    found: dict[str, dict[str, list[str]]] = {machine: {} for machine in MACHINES}
+    found: dict[str, dict[str, list[str]]] = {machine: {} for machine in machines}
     number = itertools.count(1)
-    for machine, environment in MACHINES.items():
+    for machine in machines:
+        environment = MACHINES[machine]
         kernels = max(1, (os.cpu_count() or 1) // int(environment["OMP_NUM_THREADS"]))
 
         def timed(path: Path, environment: dict[str, str] = environment) -> tuple[list[str], float]:
@@ -80,7 +83,7 @@ def compare(paths: list[Path]) -> dict[str, dict[str, list[str]]]:
             for path, (lines, seconds) in zip(paths, pool.map(timed, paths), strict=True):
                 found[machine][path.stem] = lines
                 verdict = f"{len(lines)} cells differ" if lines else "the same text"
-                done = f"[{next(number)}/{len(MACHINES) * len(paths)}]"
+                done = f"[{next(number)}/{len(machines) * len(paths)}]"
                 print(f"{done} {path.stem}, {machine}: {verdict} ({seconds:.0f} s)", flush=True)
     return found
 
@@ -98,8 +101,12 @@ def summary(found: dict[str, dict[str, list[str]]]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tools.portable", description=__doc__.splitlines()[0])
     parser.add_argument("chapters", nargs="*", help="names, such as perfect_denoiser (default: all)")
-    names = parser.parse_args().chapters
-    found = compare([chapter_path(name) for name in names] or all_chapters())
+    parser.add_argument(
+        "--machine", choices=MACHINES, action="append", help="imitate this one only (default: all, one after the other)"
+    )
+    chosen = parser.parse_args()
+    paths = [chapter_path(name) for name in chosen.chapters] or all_chapters()
+    found = compare(paths, chosen.machine or tuple(MACHINES))
     print(summary(found))
     return int(any(differing for chapters in found.values() for differing in chapters.values()))
 

@@ -88,6 +88,7 @@ class Claim:
 
     @property
     def id(self) -> str:
+        """Name of the claim in its chapter."""
         return self.record["id"]
 
     @property

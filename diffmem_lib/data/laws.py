@@ -67,10 +67,12 @@ class GaussianMixture:
 
     @property
     def mean(self) -> Tensor:
+        """Mean of the law, (d,)."""
         return self._log_weights.exp().to(self.means) @ self.means
 
     @property
     def covariance(self) -> Tensor:
+        """Covariance of the law, (d, d): within its components and between their means."""
         weights = self._log_weights.exp().to(self.means)
         covariances = self.covariances.to(self.means)
         within = torch.tensordot(weights, covariances, 1)

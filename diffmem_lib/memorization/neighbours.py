@@ -33,6 +33,7 @@ class NeighbourGap:
 
     @property
     def dominance(self) -> Tensor:
+        """log(d2/d1) of squared distances, (m,): 0 where both are equal, infinite on an exact copy."""
         nearest, second = self.distance.unbind(1)
         return torch.where(second == nearest, 0.0, second.log() - nearest.log())
 

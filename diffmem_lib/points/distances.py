@@ -87,10 +87,12 @@ class Cloud:
 
     @property
     def dim(self) -> int:
+        """Numbers a point has."""
         return self.points.shape[1]
 
     @property
     def device(self) -> torch.device:
+        """Where the points are; shards are read on the CPU."""
         return self.points.device if isinstance(self.points, Tensor) else torch.device("cpu")
 
     def block_rows(self, dtype: torch.dtype, n_bytes: int = BATCH_BYTES) -> int:

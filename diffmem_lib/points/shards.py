@@ -16,10 +16,12 @@ class Rows(Protocol):
     """What one shard may be: an array (n, …), or what gives such arrays of its rows, however it comes by them."""
 
     @property
-    def shape(self) -> tuple[int, ...]: ...
+    def shape(self) -> tuple[int, ...]:
+        """(n, …)."""
 
     @property
-    def dtype(self) -> np.dtype[Any]: ...
+    def dtype(self) -> np.dtype[Any]:
+        """Type of its numbers."""
 
     def __len__(self) -> int: ...
 
@@ -72,6 +74,7 @@ class Shards:
 
     @property
     def size(self) -> int:
+        """Numbers in all: n d."""
         return self.shape[0] * self.shape[1]
 
     @property

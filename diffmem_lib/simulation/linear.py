@@ -203,8 +203,9 @@ def denoising_loss(denoiser: LinearDenoiser, alpha_bar: float, mean: Tensor, cov
 def disagreement(
     first: LinearDenoiser, second: LinearDenoiser, alpha_bar: float, mean: Tensor, covariance: Tensor
 ) -> Tensor:
-    """Mean squared difference per dimension of the noise that two denoisers predict, on noised data with this mean and
-    covariance; the mean over data and noise is taken exactly, as in :func:`denoising_loss`.
+    """Mean squared difference per dimension of the noise that two denoisers predict, on noised data.
+
+    The mean over data, with this mean and covariance, and over noise is taken exactly, as in :func:`denoising_loss`.
 
     Parameters
     ----------
@@ -334,9 +335,7 @@ def _run(
     generator: torch.Generator | None,
     added: list[float],
 ) -> Tensor:
-    """All steps of the sampler, with noise of the variances ``added``, on points with dimension, dtype and device of
-    ``like``.
-    """
+    """All steps of the sampler, with noise of the variances ``added``; dimension, dtype and device are ``like``'s."""
 
     def draw() -> Tensor:
         return torch.randn((n, len(like)), generator=generator, dtype=like.dtype, device=like.device)

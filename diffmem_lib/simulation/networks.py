@@ -183,6 +183,7 @@ class Ensemble:
         return network
 
     def __call__(self, x: Tensor, sigma: float | Tensor) -> Tensor:
+        """Posterior means (R, m, d), network by network, of x (R, m, d) at noise sigma, a number or (R, m)."""
         first = next(iter(self.weights.values()))
         _tensors.floating(x, "x", shape=(len(self), "m", self.network.dim), device=first.device)
         return self.denoise_with(self.weights, x, _levels(sigma, x))

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from scipy.optimize import isotonic_regression
 from torch import Tensor
 
 from .. import _checks, _tensors
@@ -159,12 +160,15 @@ def half_owned_sigma(
 def crossing_sigma(sigmas: Sequence[float], values: Sequence[float], at: float = 0.0) -> float:
     r"""Noise level at which ``values``, falling along rising ``sigmas``, pass ``at``: linear in :math:`\log\sigma`.
 
-    Where they do not reach ``at``, the nearer end of ``sigmas``.
+    Values of a simulation wiggle. Those that pass ``at`` more than once are replaced by the nearest ones that nowhere
+    rise, in least squares (isotonic regression), which pass it once; wiggles elsewhere do not matter. Where they are
+    at it on several levels, it is the middle of these.
 
     Raises
     ------
     ValueError
-        If both are not equally many finite numbers, or ``sigmas`` are not positive and rising.
+        If both are not equally many finite numbers, ``sigmas`` are not positive and rising, or ``values`` do not fall
+        through ``at`` within them.
     """
     levels, heights = _checks.array(sigmas, "sigmas", ndim=1), _checks.array(values, "values", ndim=1)
     if len(levels) != len(heights):
@@ -172,7 +176,17 @@ def crossing_sigma(sigmas: Sequence[float], values: Sequence[float], at: float =
     if levels[0] <= 0 or (np.diff(levels) <= 0).any():
         raise ValueError(f"sigmas must be positive and rise, got {levels}")
     at = _checks.number(at, "at")
-    return float(np.exp(np.interp(-at, -heights, np.log(levels))))
+    if max(np.count_nonzero(np.diff(side)) for side in (heights > at, heights >= at)) > 1:
+        heights = isotonic_regression(heights, increasing=False).x
+    there, logs = np.flatnonzero(heights == at), np.log(levels)
+    at_an_end = len(there) > 1 and (heights[0] == at or heights[-1] == at)
+    if not heights[0] >= at >= heights[-1] or at_an_end:
+        raise ValueError(f"values must fall through {at} within the noise levels, got {values}")
+    if len(there):
+        return float(np.exp((logs[there[0]] + logs[there[-1]]) / 2))
+    # Above and below are all that tells where the crossing is, so that wiggles elsewhere do not mislead the search.
+    k = int(np.argmin(heights > at))
+    return float(np.exp(np.interp(-at, -heights[k - 1 : k + 1], logs[k - 1 : k + 1])))
 
 
 def _indices(value: Tensor, name: str, n: int, length: int | None = None) -> None:

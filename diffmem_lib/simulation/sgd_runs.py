@@ -32,7 +32,8 @@ class Law(Protocol):
 
     dim: int
 
-    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor: ...
+    def sample(self, n: int, generator: torch.Generator | None = None) -> torch.Tensor:
+        """Draw n points, (n, d)."""
 
 
 @dataclass(frozen=True)
@@ -64,12 +65,14 @@ class Setting:
 
     @property
     def samples(self) -> NDArray[np.int64]:
+        """Samples seen at each record, (T,), from 0 on."""
         return np.arange(0, self.steps + 1, self.every) * self.batch
 
 
 def checked_setting(
     alpha_bar: float, step: float, steps: int, replicas: int, batch: int, threshold: float, every: int | None
 ) -> Setting:
+    """Refuse what neither dynamics can run with; ``every`` None records the start and the end only."""
     alpha_bar = _checks.number(alpha_bar, "alpha_bar", low=0, high=1, low_open=True, high_open=True)
     step = _checks.number(step, "step", low=0, low_open=True)
     steps = _checks.integer(steps, "steps", low=1)
@@ -84,6 +87,7 @@ def checked_setting(
 
 
 def generator_device(generator: torch.Generator | None) -> torch.device:
+    """Where a generator draws; without one, the CPU."""
     _tensors.generator(generator)
     return torch.device("cpu") if generator is None else generator.device
 
@@ -114,6 +118,7 @@ def checked_directions(law: Law, spikes: Sequence[str] | torch.Tensor | None) ->
 
 
 def checked_start(start: Sequence[float] | None, count: int, dim: int, threshold: float) -> NDArray[np.float64] | None:
+    """Overlaps (count,) to start from, below the threshold and with room for the rest of the weight; None stays so."""
     if start is None:
         return None
     if count >= dim:

@@ -22,7 +22,9 @@ __all__ = ["effective_noise", "expected_disagreement", "expected_losses", "finit
 
 
 def effective_noise(eigenvalues: Any, n: float, noise: float) -> float:
-    r"""Effective noise κ of n points, a variance: the non-negative root of
+    r"""Effective noise κ of n points, a variance.
+
+    It is the non-negative root of
 
     .. math:: D = \kappa\left(1 - \frac1n\sum_j\frac{\lambda_j}{\lambda_j + \kappa}\right).
 

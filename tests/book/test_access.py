@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 from conftest import REQUIRE_BROWSER, ROOT
+from filelock import FileLock
 from visiting import CHAPTERS, PAGES, Visit
 
 pytestmark = pytest.mark.browser
@@ -13,15 +14,16 @@ SCRIPT = FOLDER / "node_modules" / "axe-core" / "axe.min.js"
 
 
 @pytest.fixture(scope="session")
-def axe():
+def axe(shared):
     """axe's source, from npm; without Node the tests are skipped, or fail if REQUIRE_BROWSER=1."""
     npm = shutil.which("npm")
     if not SCRIPT.is_file() and npm is None:
         message = "axe is not installed: run `npm ci` in tests/axe, which needs Node"
         pytest.fail(message) if REQUIRE_BROWSER else pytest.skip(message)
-    if not SCRIPT.is_file():
-        result = subprocess.run([npm, "ci", "--silent"], cwd=FOLDER, capture_output=True, text=True)
-        assert result.returncode == 0, result.stdout + result.stderr
+    with FileLock(shared / "axe.lock"):
+        if not SCRIPT.is_file():
+            result = subprocess.run([npm, "ci", "--silent"], cwd=FOLDER, capture_output=True, text=True)
+            assert result.returncode == 0, result.stdout + result.stderr
     return SCRIPT.read_text(encoding="utf-8")
 
 

@@ -181,9 +181,42 @@ def test_levels_that_do_not_bracket_the_half_are_refused():
 
 def test_a_crossing_is_found_on_the_line_in_the_logarithm():
     sigmas = np.array([0.5, 1.0, 4.0])
-    assert simulation.crossing_sigma(sigmas, 3 - np.log2(sigmas)) == pytest.approx(4.0)  # the nearer end
     assert simulation.crossing_sigma(sigmas, 1 - np.log2(sigmas)) == pytest.approx(2.0)
     assert simulation.crossing_sigma(sigmas, 1 - np.log2(sigmas), at=1.5) == pytest.approx(2**-0.5)
+    assert simulation.crossing_sigma(sigmas, 2 - np.log2(sigmas)) == pytest.approx(4.0)  # at an end
     for wrong in ([1.0, 0.5, 4.0], [-1.0, 1.0, 2.0], [1.0, 2.0], [1.0, 2.0, float("inf")]):
         with pytest.raises(ValueError, match=r"sigmas|values"):
             simulation.crossing_sigma(wrong, [1.0, 0.0, -1.0])
+
+
+def test_values_that_wiggle_cross_where_the_nearest_falling_ones_do():
+    """The pairs that rise become their means, 5, 3, 0.5, 0.5, −0.5, −0.5, −4; a single crossing stays as it is."""
+    sigmas = 2.0 ** np.arange(7)
+    assert simulation.crossing_sigma(sigmas, [5, 3, -1, 2, -2, 1, -4]) == pytest.approx(2**3.5)
+    assert simulation.crossing_sigma(sigmas, [5, 6, 4, 1, -1, -3, -2]) == pytest.approx(2**3.5)  # elsewhere
+
+
+def test_wiggles_leave_the_crossing_of_a_falling_line_where_it_is():
+    """A noisy line: the mean over many draws is off by less than five standard errors, and no draw is refused."""
+    generator = torch.Generator().manual_seed(10)
+    logs = np.linspace(-1, 1, 21)
+    noise = 0.3 * torch.randn(400, 21, generator=generator, dtype=torch.float64).numpy()
+    assert (np.diff(noise[0] - 2 * logs) > 0).any()
+    found = np.log([simulation.crossing_sigma(np.exp(logs), row - 2 * logs) for row in noise])
+    assert abs(found.mean()) < 5 * found.std() / 20
+    assert found.std() < 0.15  # one draw of the noise at the crossing would be worth .3/2
+
+
+def test_the_middle_of_the_levels_that_are_at_it():
+    sigmas = 2.0 ** np.arange(6)
+    assert simulation.crossing_sigma(sigmas, [2, 1, 0, 0, -1, -2]) == pytest.approx(2**2.5)
+    assert simulation.crossing_sigma(sigmas, [2, 0, -1, 1, -1, -2]) == pytest.approx(2**2)  # 2, 0, 0, 0, −1, −2
+
+
+@pytest.mark.parametrize(
+    "values", [[4, 3, 1], [-1, -2, -3], [-1, 0, 1], [-2, 1, -1], [1, -1, 1], [0, 0, 0], [1, 0, 0], [2, -1, 1]]
+)
+def test_values_that_do_not_fall_through_the_level_are_refused(values):
+    """Never reached, rising, no higher at first than later, or at it up to an end."""
+    with pytest.raises(ValueError, match=r"values must fall through 0.0"):
+        simulation.crossing_sigma([0.5, 1.0, 4.0], values)

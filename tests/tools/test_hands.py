@@ -1,5 +1,6 @@
 """What the simulation sees: a toy chapter, with functions that its claims see and functions that they do not."""
 
+import ast
 import shutil
 
 import nbformat
@@ -98,9 +99,11 @@ def test_the_key_changes_with_code_and_not_with_prose(tmp_path):
 @pytest.mark.parametrize(
     ("module", "line", "same"),
     [
-        ("coverage", "x = 1", False),
-        ("regimes", "x = 1", False),  # which coverage imports
-        ("kde", "x = 1", True),
+        ("coverage", "def critical_sigma(eigenvalues, n):\n    return 1.0", False),
+        ("coverage", "def _root(log_eigenvalues, excess, log_n):\n    return 1.0", False),  # which it uses
+        ("regimes", "log_collapse_sigma = None", False),  # which it imports
+        ("coverage", "def another(n):\n    return n", True),
+        ("kde", "def rate(tilt):\n    return tilt", True),
         ("coverage", "  # a comment", True),
         ("coverage", '"""A text that stands alone."""', True),
     ],
@@ -115,9 +118,12 @@ def test_the_key_changes_with_the_theory_that_the_chapter_uses(tmp_path, monkeyp
 
 
 def test_types_are_no_code_and_defaults_are():
-    plain = hands._code("def f(x, y=1):\n    return x + y")
-    assert hands._code('def f(x: float, y: int = 1) -> float:\n    """Adds."""\n    return x + y  # here') == plain
-    assert hands._code("def f(x, y=2):\n    return x + y") != plain
+    def code(source):
+        return ast.dump(hands.what_runs(source))
+
+    plain = code("def f(x, y=1):\n    return x + y")
+    assert code('def f(x: float, y: int = 1) -> float:\n    """Adds."""\n    return x + y  # here') == plain
+    assert code("def f(x, y=2):\n    return x + y") != plain
 
 
 def test_the_stored_table_is_that_of_the_chapters_and_the_theory_as_they_are():

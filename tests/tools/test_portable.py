@@ -44,3 +44,11 @@ def test_the_summary_counts_chapters_and_lists_cells():
         "  a, x: stored '1', here '2'",
         "new: 2 of 2 chapters say the same",
     ]
+
+
+def test_one_machine_can_be_imitated_alone(chapter, monkeypatch, capsys):
+    monkeypatch.setitem(portable.MACHINES, "toy", {"OMP_NUM_THREADS": "1", "TOY_MACHINE": "20.6"})
+    found = portable.compare([chapter], ["toy"])
+    assert list(found) == ["toy"]
+    assert len(found["toy"]["toy"]) == 2
+    assert capsys.readouterr().out.startswith("[1/1] toy, toy: 2 cells differ")
