@@ -4,7 +4,7 @@
 # Another build of torch, or any option of pip:  make book PIP_FLAGS='--index-url …'
 
 .DEFAULT_GOAL := help
-.PHONY: help book test lint lab serve clean chapters benchmark seeds mutants portable hands
+.PHONY: help book test lint lab serve clean chapters benchmark seeds mutants portable hands stored
 SHELL := /bin/sh
 
 BASE_PYTHON ?= python3
@@ -72,6 +72,9 @@ portable: $(call environment,test) ## run the chapters as another machine would 
 
 hands: $(call environment,test) ## make each value of the theory wrong, one at a time, and see a simulation refuse it
 	$(PYTHON) -m tools.hands
+
+stored: $(call environment,book) ## make the data of longer runs that are missing or stale, from where a kill left them
+	$(PYTHON) -m tools.stored
 
 clean: ## remove what was built (the environment stays: delete .venv yourself)
 	rm -rf _build book/results.md book/seeds.md .pytest_cache .ruff_cache .mypy_cache .hypothesis .import_linter_cache

@@ -22,6 +22,7 @@ from typing import Any
 
 import nbformat
 
+from diffmem_lib.notebook.long_runs import what_runs
 from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
@@ -49,26 +50,6 @@ def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
     return digest.hexdigest()
 
 
-class _Code(ast.NodeTransformer):
-    """Leaves out of a module what does not run: texts that stand alone, and types of arguments and results."""
-
-    def visit_Expr(self, node: ast.Expr) -> ast.Expr | None:
-        return None if isinstance(node.value, ast.Constant) else node
-
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.AST:
-        node.returns = None
-        return self.generic_visit(node)
-
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        node.annotation = None
-        return node
-
-
-def _code(source: str) -> ast.Module:
-    """A module as it runs."""
-    return _Code().visit(ast.parse(source))
-
-
 def _used(functions: set[str]) -> dict[str, str]:
     """The code of ``module.name`` functions of theory and of all that they use there, function by function."""
     found: dict[str, str] = {}
@@ -77,7 +58,7 @@ def _used(functions: set[str]) -> dict[str, str]:
         module, _, name = wanted.pop().partition(".")
         if f"{module}.{name}" in found:
             continue
-        tree = _code((THEORY / f"{module}.py").read_text())
+        tree = what_runs((THEORY / f"{module}.py").read_text())
         nodes = [node for node in tree.body if name in _bound(node)]
         found[f"{module}.{name}"] = "\0".join(map(ast.dump, nodes))
         here = set().union(*map(_bound, tree.body))

@@ -2,7 +2,8 @@
 
 python -m tools.seeds [--seeds 1 2 3] [chapter ...]
 
-Only measured claims are judged: an exact one sees the same points whatever the seed is.
+Only measured claims are judged, and of these not the stored ones: an exact claim sees the same points whatever the seed
+is, and the data of a longer run are of its own.
 The build makes the page of seeds from these files.
 """
 
@@ -13,6 +14,7 @@ import datetime
 import json
 import os
 import sys
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -30,12 +32,18 @@ HEAD = """\
 # Other seeds
 
 Every chapter derives all its random numbers from one seed, and its pages show the run at seed 0.
-A measured claim that holds only there is false. (Exact ones do not depend on the seed.)
+A measured claim that holds only there is false.
+(Exact ones do not depend on the seed, and stored ones have that of the longer run.)
 `make seeds` runs the chapters at other seeds; this table is made from what it noted.
 
 | chapter | measured claims | run on | {columns} |
 |---|---|---|{rule}|
 """
+
+
+def depends_on_seed(claim: Mapping[str, Any]) -> bool:
+    """Whether a claim's verdict is that of a simulation at the chapter's seed, which that of a longer run is not."""
+    return claim["kind"] in MEASURED and claim["tier"] == "live"
 
 
 def verdicts(path: Path, seed: int) -> dict[str, str]:
@@ -49,7 +57,7 @@ def verdicts(path: Path, seed: int) -> dict[str, str]:
         )
     except ChapterFailed as error:
         return {"the whole chapter": str(error)}
-    found = {claim["id"]: claim["verdict"] for claim in claims_of(notebook) if claim["kind"] in MEASURED}
+    found = {claim["id"]: claim["verdict"] for claim in claims_of(notebook) if depends_on_seed(claim)}
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             if output.output_type == "error" and output.ename != "ClaimRefused":

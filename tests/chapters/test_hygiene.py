@@ -188,10 +188,15 @@ def test_is_in_the_table_of_contents(path):
     assert path in all_chapters()
 
 
+def test_what_rests_on_a_longer_run_says_so(path):
+    reads = any("notebook.stored(" in cell.source for cell in code_cells(path))
+    assert reads == any(claim["tier"] == "stored" for claim in claims_of(read(path)))
+
+
 def test_its_claims_are_those_that_were_run_at_other_seeds(path):
     record = seeds.noted(path)
     assert record is not None, f"run python -m tools.seeds {path.stem}"
-    measured = sorted(claim["id"] for claim in claims_of(read(path)) if claim["kind"] in seeds.MEASURED)
+    measured = sorted(claim["id"] for claim in claims_of(read(path)) if seeds.depends_on_seed(claim))
     assert record["claims"] == measured, f"run python -m tools.seeds {path.stem}"
     assert len(record["refused"]) >= 3
     assert not any(record["refused"].values())

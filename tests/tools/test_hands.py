@@ -119,7 +119,7 @@ def test_the_key_changes_with_the_theory_that_the_chapter_uses(tmp_path, monkeyp
 
 def test_types_are_no_code_and_defaults_are():
     def code(source):
-        return ast.dump(hands._code(source))
+        return ast.dump(hands.what_runs(source))
 
     plain = code("def f(x, y=1):\n    return x + y")
     assert code('def f(x: float, y: int = 1) -> float:\n    """Adds."""\n    return x + y  # here') == plain
