@@ -9,7 +9,6 @@ that is wrong, up to the first refusal by a measured claim (``tools.branches``).
 from __future__ import annotations
 
 import argparse
-import ast
 import hashlib
 import json
 import os
@@ -22,7 +21,7 @@ from typing import Any
 
 import nbformat
 
-from diffmem_lib.notebook.long_runs import what_runs
+from diffmem_lib.notebook.long_runs import definitions_used
 from tools.execute import ROOT, ChapterFailed, all_chapters, chapter_path
 
 TABLE = ROOT / "book" / "hands.json"
@@ -42,43 +41,15 @@ REASONS = {
 def key_of(path: Path, rows: list[dict[str, Any]]) -> str:
     """What identifies the code of a chapter and of the theory that its rows tell of; what is only said is no code."""
     digest = hashlib.sha256()
-    for name, code in sorted(_used({row["function"] for row in rows}).items()):
-        digest.update(f"{name}\0{code}".encode())
+    functions = {tuple(row["function"].split(".")) for row in rows}
+    used = definitions_used((THEORY / f"{module}.py", name) for module, name in functions)
+    for file in sorted(used):
+        if file.parent == THEORY:  # what checks arguments makes no value
+            digest.update(f"{file.stem}\0{sorted(used[file].items())}".encode())
     for cell in nbformat.read(path, as_version=4).cells:
         if cell.cell_type == "code":
             digest.update(f"\0{cell.source}".encode())
     return digest.hexdigest()
-
-
-def _used(functions: set[str]) -> dict[str, str]:
-    """The code of ``module.name`` functions of theory and of all that they use there, function by function."""
-    found: dict[str, str] = {}
-    wanted = set(functions)
-    while wanted:
-        module, _, name = wanted.pop().partition(".")
-        if f"{module}.{name}" in found:
-            continue
-        tree = what_runs((THEORY / f"{module}.py").read_text())
-        nodes = [node for node in tree.body if name in _bound(node)]
-        found[f"{module}.{name}"] = "\0".join(map(ast.dump, nodes))
-        here = set().union(*map(_bound, tree.body))
-        imported = {
-            alias.asname or alias.name: f"{node.module.rpartition('.')[2]}.{alias.name}"
-            for node in tree.body
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("diffmem_lib.theory.")
-            for alias in node.names
-        }
-        names = {part.id for node in nodes for part in ast.walk(node) if isinstance(part, ast.Name)}
-        wanted |= {imported.get(name, f"{module}.{name}") for name in names & (here | set(imported))} - set(found)
-    return found
-
-
-def _bound(node: ast.stmt) -> set[str]:
-    """The names that a statement of a module defines; those of imports are left out."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        return {node.name}
-    targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", node)]
-    return {part.id for target in targets for part in ast.walk(target) if isinstance(part, ast.Name)}
 
 
 def rows_of(path: Path) -> Iterator[dict[str, Any]]:

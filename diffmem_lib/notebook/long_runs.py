@@ -12,7 +12,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["StoredRun", "code_of", "digest_of", "stored", "what_runs"]
+__all__ = ["StoredRun", "code_of", "definitions_used", "digest_of", "stored"]
 
 Coordinate = str | bool | int | float
 
@@ -135,7 +135,7 @@ class _Code(ast.NodeTransformer):
         return node
 
 
-def what_runs(source: str) -> ast.Module:
+def _what_runs(source: str) -> ast.Module:
     """A module without what no run sees: comments, docstrings, annotations and layout."""
     tree: ast.Module = _Code().visit(ast.parse(source))
     return tree
@@ -162,21 +162,33 @@ def code_of(module: str | os.PathLike[str]) -> dict[str, str]:
     ValueError
         If the module cannot be read or defines no ``row``.
     """
-    path, modules = Path(module), _Modules()
-    if not isinstance(modules[path].definitions.get("row"), ast.FunctionDef):
+    path = Path(module)
+    if not isinstance(_Modules()[path].definitions.get("row"), ast.FunctionDef):
         raise ValueError(f"{path} must define a function row")
-    found: dict[Path, dict[str, str]] = {}
-    todo = [(path, "row")]
+    found = definitions_used([(path, "row")])
+    return {
+        _module_name(where): hashlib.sha256(repr(sorted(found[where].items())).encode()).hexdigest()[:16]
+        for where in sorted(found, key=_module_name)
+    }
+
+
+def definitions_used(wanted: Iterable[tuple[Path, str]]) -> dict[Path, dict[str, str]]:
+    """The code of definitions, each a file and a name there, and of what they use of the library: file → name → code.
+
+    Raises
+    ------
+    ValueError
+        If a module cannot be read.
+    """
+    modules, found = _Modules(), dict[Path, dict[str, str]]()
+    todo = list(wanted)
     while todo:
         where, name = todo.pop()
         node = modules[where].definitions.get(name)
         if node is not None and name not in found.setdefault(where, {}):
             found[where][name] = _dumped(node)
             todo += modules.uses(where, node)
-    return {
-        _module_name(where): hashlib.sha256(repr(sorted(found[where].items())).encode()).hexdigest()[:16]
-        for where in sorted(found, key=_module_name)
-    }
+    return found
 
 
 class _Modules(dict[Path, "_Module"]):
@@ -222,7 +234,7 @@ class _Module:
     def __init__(self, path: Path) -> None:
         self.definitions: dict[str, ast.AST] = {}
         self.imports: dict[str, tuple[Path, str]] = {}
-        tree = what_runs(path.read_text(encoding="utf-8"))
+        tree = _what_runs(path.read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 self.definitions[node.name] = node
