@@ -34,6 +34,8 @@ EYE = torch.eye(2, dtype=torch.float64)
 COVARIANCE = np.array([[2.0, 0.5], [0.5, 1.0]])
 LAW = data.Gaussian(torch.zeros(2, dtype=torch.float64), 1.0)
 MIXED = data.MixedCumulant(8, cumulant_snr=3.0)
+GRAMMAR = data.BlockGrammar()
+STRINGS, _ = GRAMMAR.sample(1, 2)
 DENOISER = simulation.EmpiricalDenoiser(POINTS)
 LEVELS = simulation.energy_levels(8, 5.0, 8.0, 2, levels=3)
 TANH = simulation.tanh_activation(1.0)
@@ -97,7 +99,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
 RESULTS += ["LabelSurvey", "NeighbourGap", "NetworkState", "OverlapRuns", "Posterior", "SamplerState", "TrainingState"]
 RESULTS += ["TrainingSurvey"]
-RESULTS += ["FailedTask", "Rates", "SparsityBin", "SweepError", "SweepTable"]
+RESULTS += ["FailedTask", "Rates", "SparsityBin", "StringSet", "SweepError", "SweepTable"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -135,6 +137,12 @@ CASES = {
             "latent": WORD,
         },
     ),
+    data.BlockGrammar: (
+        {"blocks": 3, "alphabet": 3, "common": 4},
+        {"blocks": COUNT, "alphabet": [*COUNT, 1], "common": [*COUNT, 8]},
+    ),
+    GRAMMAR.sample: ({"families": 2, "size": 3}, {"families": COUNT, "size": [*COUNT, 7]}),
+    STRINGS.spelled_by: ({"points": STRINGS.one_hot}, {"points": tensors(STRINGS.one_hot)}),
     data.load_patches: (
         {"size": 4, "n": 3, "photographs": [0, 9]},
         {"size": COUNT, "n": COUNT, "photographs": [[], [0, 0], [10], [-1], [0.5], "x", 3]},
@@ -484,6 +492,10 @@ CASES = {
         {"z": [*NUMBER, -31.0, 31.0], "share": [*POSITIVE, 1.5]},
     ),
     coverage.shell_critical_alpha: ({"radius": 1.0, "sigma": 1.0}, {"radius": [*NUMBER, -1.0], "sigma": POSITIVE}),
+    coverage.sparsity_sigma: (
+        {"sparsity": 1.0, "k": 5, "dimension": 3.0},
+        {"sparsity": [math.nan, math.inf, -1.0, None, "x"], "k": COUNT, "dimension": POSITIVE},
+    ),
     coverage.spectrum_memorized_probability: (
         {"eigenvalues": EIGENVALUES, "n": 10.0, "sigma": 1.0},
         {"eigenvalues": SPECTRUM, "n": LARGE, "sigma": POSITIVE},
@@ -714,6 +726,14 @@ CASES = {
     neighbours.critical_ratio: (
         {"level": 0.01, "dimension": 3.0},
         {"level": [math.nan, math.inf, None, "x", 1j, 0.0, 1.1], "dimension": [*NUMBER[:5], 1j, 0.0, -1.0]},
+    ),
+    neighbours.curved_ratio_cdf: (
+        {"ratio": 0.5, "dimension": 3.0, "curvature": 0.1},
+        {
+            "ratio": [math.nan, math.inf, None, "x", 1j, -0.1, 1.1],
+            "dimension": [*NUMBER[:5], 1j, 0.0, -1.0],
+            "curvature": [math.nan, math.inf, None, "x", 1j, -16.0, 11.0],
+        },
     ),
     neighbours.effective_dimension: (
         {"eigenvalues": EIGENVALUES, "n": 10},

@@ -4,12 +4,15 @@ from .images import ImageSet, load_digits, load_mnist, load_patches
 from .laws import Gaussian, GaussianMixture
 from .mixed_cumulant import MixedCumulant
 from .spectra import power_law_spectrum
+from .strings import BlockGrammar, StringSet
 
 __all__ = [
+    "BlockGrammar",
     "Gaussian",
     "GaussianMixture",
     "ImageSet",
     "MixedCumulant",
+    "StringSet",
     "load_digits",
     "load_mnist",
     "load_patches",

@@ -30,6 +30,7 @@ __all__ = [
     "memorized_probability",
     "point_critical_sigma",
     "shell_critical_alpha",
+    "sparsity_sigma",
     "spectrum_memorized_probability",
 ]
 
@@ -195,6 +196,47 @@ def point_critical_sigma(coordinates: Any, eigenvalues: Any, n: float) -> float:
     if np.abs(deviations).max() > 1e100:
         raise ValueError(f"coordinates must be within 1e100 deviations, got {np.abs(deviations).max():g}")
     return _root(np.log(eigenvalues), deviations**2 - 1, _log_size(n))
+
+
+def sparsity_sigma(sparsity: Any, k: int, dimension: float) -> Values:
+    r"""Threshold noise of a training point from its local sparsity, where the density is flat in D dimensions.
+
+    .. math:: σ_c^2 = S\,\frac{Γ(D/2 + 1)^{-2/D}}{2e}\,\Bigl(1 + \frac2D\Bigr)\frac{Γ(k + 1)}{Γ(k + 1 + 2/D)}
+
+    There the local coverage is one. The constant is 1/(2πe) times what turns the mean S of the squared distances to
+    the k nearest others into the volume that one point has on average.
+
+    Parameters
+    ----------
+    sparsity
+        S, non-negative, any shape: the mean *squared* distance to the k nearest others, in total, so d times
+        :func:`diffmem_lib.memorization.local_sparsity`.
+    k
+        How many neighbours.
+    dimension
+        D > 0, in which the data vary locally.
+
+    Returns
+    -------
+    float or ndarray
+        σ_c, of the shape of ``sparsity``.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, NaN or infinite.
+
+    Notes
+    -----
+    Derived in *Sparse images are memorized first* (chapters/sparse_images.ipynb).
+    """
+    sparsity = _checks.within(sparsity, "sparsity", low=0, high=math.inf)
+    k = _checks.integer(k, "k", low=1)
+    dimension = _checks.number(dimension, "dimension", low=0, low_open=True)
+    power = 2 / dimension
+    log_constant = -1 - math.log(2) - power * math.lgamma(dimension / 2 + 1) + math.log1p(power)
+    log_constant += math.lgamma(k + 1) - math.lgamma(k + 1 + power)
+    return _plain(np.sqrt(sparsity) * math.exp(log_constant / 2))
 
 
 def class_critical_sigmas(weights: Any, scales: Any, n: float, dim: int) -> NDArray[np.float64]:

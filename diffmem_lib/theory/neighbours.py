@@ -25,6 +25,7 @@ __all__ = [
     "copy_power",
     "corrected_dimension",
     "critical_ratio",
+    "curved_ratio_cdf",
     "effective_dimension",
     "exact_dimension",
     "log_ratio_cdf",
@@ -80,6 +81,39 @@ def critical_ratio(level: Any, dimension: Any) -> Values:
         If ``level`` is not in (0, 1], or ``dimension`` not positive and finite.
     """
     return _checks.within(level, "level", low=0, high=1, low_open=True) ** (2 / _dimension(dimension))
+
+
+def curved_ratio_cdf(ratio: Any, dimension: Any, curvature: Any) -> Values:
+    r"""How often a fresh point's ratio of *squared* distances is smaller where the density curves, to first order.
+
+    .. math:: P(r_1^2/r_2^2 < ρ) = ρ^{D/2}\Bigl[1 - (1 - ρ)\,\frac{K}{2(D + 2)}\Bigr],
+        \qquad K = \frac{Δp}{p}\,E\,r_2^2
+
+    In a hole of the density (K > 0) small ratios are rarer than where it is flat, on a summit more frequent; how
+    dense it is does not matter, and a gradient counts nothing to this order.
+
+    Parameters
+    ----------
+    ratio, dimension
+        As in :func:`ratio_cdf`; the density is one in D dimensions.
+    curvature
+        K, the Laplacian of the density over the density, times the mean square of the second neighbour's distance;
+        from −D(D + 2) to 2(D + 2), beyond which this is no probability. Good where it is small against these.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of its range.
+
+    Notes
+    -----
+    Derived in *Sparse images are memorized first* (chapters/sparse_images.ipynb).
+    """
+    flat, dimension = ratio_cdf(ratio, dimension), _dimension(dimension)
+    curvature = _checks.within(curvature, "curvature", low=-math.inf, high=math.inf)
+    if (curvature < -dimension * (dimension + 2)).any() or (curvature > 2 * (dimension + 2)).any():
+        raise ValueError(f"curvature must lie in [-D(D + 2), 2(D + 2)], got {np.ravel(curvature).tolist()}")
+    return flat * (1 - (1 - np.asarray(ratio, dtype=np.float64)) * curvature / (2 * (dimension + 2)))
 
 
 def effective_dimension(eigenvalues: Any, n: float) -> float:

@@ -13,7 +13,7 @@ import pytest
 import second_device
 import torch
 
-from diffmem_lib.data import Gaussian, GaussianMixture, MixedCumulant, load_patches
+from diffmem_lib.data import BlockGrammar, Gaussian, GaussianMixture, MixedCumulant, load_patches
 from diffmem_lib.memorization import audit, coverage_risk, local_sparsity, neighbour_gap, survey
 from diffmem_lib.points import attention
 from diffmem_lib.schedules import NoiseSchedule
@@ -85,6 +85,8 @@ def of_chance(training, generator):
     for square in (9.0, training[:4].square().sum(1)):
         found = energy_levels(12, 5.0, square, 4, generator, levels=8)
         yield from (found.energies, found.square, found.rest(0.8), found.expected(0.8))
+    for strings in BlockGrammar(generator=generator).sample(2, 3, generator):
+        yield from (strings.one_hot, strings.spelled_by(strings.one_hot))
     for latent in ("rademacher", "three_point", "student_t", "skewed"):
         law = MixedCumulant(12, covariance_snr=1.0, cumulant_snr=2.0, latent=latent)
         yield from (law.sample(9, generator), law.mean_clone().mean, law.gaussian_clone().covariance)

@@ -416,3 +416,31 @@ def test_the_condensation_strength_grows_with_the_distance_and_with_what_y_decid
     at_the_collapse = [coverage.condensation_strength(0.0, share) for share in (0.5, 0.75, 1.0)]
     assert at_the_collapse == sorted(at_the_collapse, reverse=True)
     assert at_the_collapse[-1] == pytest.approx(math.log(2), rel=1e-13)
+
+
+# --- local sparsity ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("k", "dim"), [(1, 1), (5, 8), (10, 2), (10, 64)])
+def test_at_the_sparsity_of_a_flat_density_the_coverage_is_one(k, dim):
+    """r_j² = (τ_j/c)^{2/D} with arrival times τ_j and c = n p V_D: their mean over j ≤ k, term by term in mpmath."""
+    log_count = 1.7
+    with mpmath.workdps(30):
+        power = mpmath.mpf(2) / dim
+        ball = mpmath.pi ** (mpmath.mpf(dim) / 2) / mpmath.gamma(mpmath.mpf(dim) / 2 + 1)
+        mean = sum(mpmath.gamma(j + power) / mpmath.gamma(j) for j in range(1, k + 1)) / k
+        sparsity = float(mean * mpmath.exp(-power * log_count))
+        log_density = float(log_count - mpmath.log(ball))
+    sigma = coverage.sparsity_sigma(sparsity, k, dim)
+    assert coverage.log_coverage(log_density, 1, sigma, dim) == pytest.approx(0, abs=1e-11)
+
+
+def test_sparsity_sigma_is_a_root_and_keeps_shapes():
+    assert coverage.sparsity_sigma(0.0, 3, 2.5) == 0
+    assert isinstance(coverage.sparsity_sigma(1.0, 3, 2.5), float)
+    np.testing.assert_allclose(
+        coverage.sparsity_sigma(np.array([[1.0], [4.0]]), 3, 2.5),
+        coverage.sparsity_sigma(1.0, 3, 2.5) * np.array([[1], [2]]),
+    )
+    # many dimensions: the noise ball of radius σ√D reaches the neighbours
+    assert coverage.sparsity_sigma(1.0, 5, 1e6) ** 2 * 1e6 == pytest.approx(1, abs=1e-4)

@@ -44,6 +44,34 @@ def test_law_on_a_flat_density():
         assert share == pytest.approx(level, abs=4.5 * math.sqrt(level * (1 - level) / sets))
 
 
+# --- curved density ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("square", "n"), [(0.0, 1e4), (4.0, 1e5)])
+def test_curvature_in_the_plane_against_the_integral(square, n):
+    """Very many points of N(0, I) in the plane seen from |y|² = square: E Λ(ρr_2²)/Λ(r_2²), Λ = nF."""
+    rho = 0.4
+    density = ncx2(2, square) if square else chi2(2)
+    nodes, weights = np.polynomial.laguerre.laggauss(60)  # n F(r_2²) has the law of a second arrival, density t e^{−t}
+    second = density.ppf(nodes / n)
+    found = float(weights @ (n * density.cdf(rho * second)))
+    curvature = (square - 2) * float(weights @ (nodes * second))
+    predicted = neighbours.curved_ratio_cdf(rho, 2, curvature)
+    assert predicted - rho == pytest.approx(found - rho, rel=2 * abs(curvature) + 1e-3)
+    assert abs(predicted - rho) > 1e-5
+
+
+def test_no_curvature_is_flat_and_edges():
+    np.testing.assert_allclose(
+        neighbours.curved_ratio_cdf([0.1, 0.5], 3, 0), neighbours.ratio_cdf([0.1, 0.5], 3), rtol=1e-15
+    )
+    assert neighbours.curved_ratio_cdf(1, 3, 0.5) == 1
+    assert neighbours.curved_ratio_cdf(0, 3, 10) == 0
+    assert (
+        neighbours.curved_ratio_cdf(0.5, 3, 1) < neighbours.ratio_cdf(0.5, 3) < neighbours.curved_ratio_cdf(0.5, 3, -1)
+    )
+
+
 # --- effective dimension ----------------------------------------------------------------------------
 
 
