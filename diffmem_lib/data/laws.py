@@ -39,10 +39,6 @@ class GaussianMixture:
         Dimension d.
     weights, means, covariances : Tensor
         As given.
-    mean : Tensor (d,)
-        Mean Σ_k w_k μ_k.
-    covariance : Tensor (d, d)
-        Covariance Σ_k w_k [C_k + (μ_k − mean)(μ_k − mean)ᵀ], within and between components; built when asked for.
 
     Raises
     ------
@@ -67,12 +63,15 @@ class GaussianMixture:
 
     @property
     def mean(self) -> Tensor:
-        """Mean of the law, (d,)."""
+        """Mean Σ_k w_k μ_k, Tensor (d,)."""
         return self._log_weights.exp().to(self.means) @ self.means
 
     @property
     def covariance(self) -> Tensor:
-        """Covariance of the law, (d, d): within its components and between their means."""
+        """Covariance Σ_k w_k [C_k + (μ_k − mean)(μ_k − mean)ᵀ], Tensor (d, d): within and between components.
+
+        Built when it is asked for.
+        """
         weights = self._log_weights.exp().to(self.means)
         covariances = self.covariances.to(self.means)
         within = torch.tensordot(weights, covariances, 1)

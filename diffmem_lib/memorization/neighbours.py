@@ -24,8 +24,6 @@ class NeighbourGap:
         training points that are equal to the sample, any two).
     distance : Tensor, (m, 2), float64
         Their squared distance per dimension, d1 ≤ d2.
-    dominance : Tensor, (m,), float64
-        log(d2/d1): infinite for an exact copy of one training point, 0 for a copy of a point that is there twice.
     """
 
     index: Tensor
@@ -33,7 +31,10 @@ class NeighbourGap:
 
     @property
     def dominance(self) -> Tensor:
-        """log(d2/d1) of squared distances, (m,): 0 where both are equal, infinite on an exact copy."""
+        """log(d2/d1), Tensor (m,), float64.
+
+        Infinite for an exact copy of one training point, 0 for a copy of a point that is there twice.
+        """
         nearest, second = self.distance.unbind(1)
         return torch.where(second == nearest, 0.0, second.log() - nearest.log())
 
