@@ -49,6 +49,11 @@ EQUAL = {
     ): "it is squared",
     ("flow", "while slope(late) < 0:", "0 → 1"): "where the bracket of a root ends",
     (
+        "flow",
+        "turned = 2 * np.arctan2(closer * np.sin(angle), np.cos(angle))",
+        "2 → 4",
+    ): "the path runs around twice, each step with the weight for once: the same integral",
+    (
         "hermite",
         "swap = low > 0  # differences of the smaller tails: those of the larger would cancel",
         "0 → 1",
