@@ -16,6 +16,7 @@ from diffmem_lib.theory import (
     flow,
     hermite,
     kde,
+    learning_times,
     linear,
     neighbours,
     posterior,
@@ -614,6 +615,28 @@ CASES = {
         {"power": NUMBER, "bandwidth": POSITIVE, "radius": [*NUMBER, -1.0]},
     ),
     kde.rate: ({"tilt": 1.0, "radius": 1.0}, {"tilt": NUMBER, "radius": [*NUMBER, -1.0]}),
+    learning_times.class_weight: (
+        {"share": 0.5, "scale": 1.0, "sigma": 1.0, "time": 1.0},
+        {
+            "share": [*POSITIVE, 1.1],
+            "scale": POSITIVE,
+            "sigma": POSITIVE,
+            "time": [math.nan, -math.inf, None, "x", -1.0],
+        },
+    ),
+    learning_times.balanced_share: ({"scale": 1.0, "other": 2.0}, {"scale": POSITIVE, "other": POSITIVE}),
+    learning_times.alone_time: (
+        {"fraction": 0.5, "n": 10, "within": 1.0, "between": 0.5},
+        {"fraction": [*NUMBER, -0.1, 1.0], "n": [*COUNT, 1], "within": POSITIVE, "between": [*NUMBER, -0.1, 1.0]},
+    ),
+    learning_times.common_time: (
+        {"fraction": 0.5, "n": 10, "within": 1.0, "between": 0.5},
+        {"fraction": [*NUMBER, -0.1, 1.0], "n": [*COUNT, 1], "within": POSITIVE, "between": [*NUMBER, -0.1, 1.0]},
+    ),
+    learning_times.feature_kernel: (
+        {"distance": 1.0, "sigma": 0.5, "length": 2.0, "dim": 3},
+        {"distance": [*NUMBER, -1.0], "sigma": POSITIVE, "length": POSITIVE, "dim": COUNT},
+    ),
     linear.continuous_variances: (
         {"eigenvalues": EIGENVALUES, "alpha_bar": 0.5, "method": "ancestral"},
         {"eigenvalues": SPECTRUM, "alpha_bar": [*NUMBER, -1.0, 2.0], "method": WORD},

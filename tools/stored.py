@@ -85,7 +85,7 @@ def _numbers(path: Path, generator: torch.Generator, **coordinates: Any) -> dict
 def _row(numbers: Mapping[str, float]) -> Row:
     row: Row = {"value": {}, "error": {}}
     for key in sorted(numbers):
-        part, name, _ = key.split()
+        part, name = key.rsplit(" ", 1)[0].split(" ", 1)  # a name may have several words
         row[part].setdefault(name, []).append(numbers[key])
     return row
 

@@ -16,7 +16,7 @@ FIRST = CHAPTERS / "perfect_denoiser.ipynb"
 #: The parts of the book; from each, one mutant is drawn by the commit.
 PARTS = {
     "foundations": ["posterior"],
-    "memorization": ["kde", "regimes", "coverage", "neighbours"],
+    "memorization": ["kde", "regimes", "coverage", "neighbours", "learning_times"],
     "linear denoisers": ["linear", "divergences", "random_matrix", "flow"],
     "order of learning": ["hermite", "sgd_dynamics"],
 }
