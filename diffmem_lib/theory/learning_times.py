@@ -91,7 +91,7 @@ def alone_time(fraction: float, n: int, within: float, between: float) -> float:
 def common_time(fraction: float, n: int, within: float, between: float) -> float:
     r"""Time until a fraction f of what is common to all points is learned, :math:`n \log(1/(1 − f))/(κ + (n − 1)κ')`.
 
-    With many points it does not depend on their number. Parameters and errors are those of :func:`alone_time`.
+    With many points it tends to :math:`\log(1/(1 − f))/κ'`. Parameters and errors are those of :func:`alone_time`.
     """
     n = _checks.integer(n, "n", low=2)
     within, between = _kernel(within, between)
@@ -103,7 +103,8 @@ def feature_kernel(distance: float, sigma: float, length: float, dim: int) -> fl
 
     .. math:: κ' = (1 + 2σ²/ℓ²)^{−d/2} \exp\Bigl(−\frac{r²}{2(ℓ² + 2σ²)}\Bigr)
 
-    The features are √2 cos(ω·y + b) with ω ~ N(0, I/ℓ²) and b even on the circle; the noise of the two is independent.
+    The features are √2 cos(ω·y + b) with ω ~ N(0, I/ℓ²) and b uniform on the circle; the noises of the two are
+    independent.
 
     Parameters
     ----------
