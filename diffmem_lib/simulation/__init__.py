@@ -21,6 +21,7 @@ from .random_energies import EnergyLevels, energy_levels
 from .samplers import SamplerState, sample, sample_states
 from .sgd_runs import OverlapRuns
 from .sweep import FailedTask, SweepError, SweepTable, run_sweep
+from .tied import TiedState, tied_training
 from .training import TrainingState, linear_training
 
 __all__ = [
@@ -37,6 +38,7 @@ __all__ = [
     "SamplerState",
     "SweepError",
     "SweepTable",
+    "TiedState",
     "TrainingState",
     "UNet",
     "crossing_sigma",
@@ -61,5 +63,6 @@ __all__ = [
     "sample_states",
     "spherical_sgd",
     "tanh_activation",
+    "tied_training",
     "train_networks",
 ]

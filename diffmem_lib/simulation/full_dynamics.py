@@ -19,9 +19,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from ..data import MixedCumulant
 from .activations import Activation
-from .sgd_runs import Law, OverlapRuns, Setting, checked_directions, checked_setting, checked_start, generator_device
+from .sgd_runs import (
+    Law,
+    OverlapRuns,
+    Setting,
+    checked_directions,
+    checked_setting,
+    checked_start,
+    float32_samples,
+    generator_device,
+)
 
 __all__ = ["spherical_sgd"]
 
@@ -142,7 +150,7 @@ def _sgd_step(
     generator: torch.Generator | None,
 ) -> torch.Tensor:
     """One step of every replica (R, d), each on its own fresh batch, with ε = ``noise`` (R, batch, d)."""
-    x = _float32_samples(law, len(weights) * setting.batch, generator).view(noise.shape)
+    x = float32_samples(law, len(weights) * setting.batch, generator).view(noise.shape)
     noise_along = torch.bmm(noise, weights[:, :, None])[:, :, 0]
     y = setting.root * torch.bmm(x, weights[:, :, None])[:, :, 0] + setting.skip * noise_along
     value, slope = (_on_tensor(function, y) for function in (activation.value, activation.slope))
@@ -154,12 +162,6 @@ def _sgd_step(
     gradient -= (gradient * weights).sum(dim=1, keepdim=True) * weights
     moved = weights - setting.step * gradient
     return moved / moved.norm(dim=1, keepdim=True)
-
-
-def _float32_samples(law: Law, n: int, generator: torch.Generator | None) -> torch.Tensor:
-    if isinstance(law, MixedCumulant):
-        return law.sample(n, generator, torch.float32)
-    return law.sample(n, generator).to(torch.float32)
 
 
 def _on_tensor(function: Callable, y: torch.Tensor) -> torch.Tensor:

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from .. import _checks, _tensors
+from ..data import MixedCumulant
 
 __all__ = [
     "Law",
@@ -23,6 +24,7 @@ __all__ = [
     "checked_directions",
     "checked_setting",
     "checked_start",
+    "float32_samples",
     "generator_device",
 ]
 
@@ -129,3 +131,10 @@ def checked_start(start: Sequence[float] | None, count: int, dim: int, threshold
     if abs(begin[0]) >= threshold:
         raise ValueError(f"start must be below the threshold {threshold:g} along the first direction, got {begin[0]:g}")
     return begin
+
+
+def float32_samples(law: Law, n: int, generator: torch.Generator | None) -> torch.Tensor:
+    """n draws (n, d) of a law in float32, drawn so where the law can."""
+    if isinstance(law, MixedCumulant):
+        return law.sample(n, generator, torch.float32)
+    return law.sample(n, generator).to(torch.float32)
