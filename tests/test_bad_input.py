@@ -312,6 +312,16 @@ CASES = {
             ]
         },
     ),
+    ENSEMBLE.sample: (
+        {"m": 2, "sigmas": SIGMAS, "method": "ode", "generator": None, "start": QUERIES.expand(2, 2, 2)},
+        {
+            "m": COUNT,
+            "sigmas": [*tensors(SIGMAS), -SIGMAS, SIGMAS.flip(0)],
+            "method": WORD,
+            "generator": [3, "x"],
+            "start": [v for v in tensors(QUERIES.expand(2, 2, 2)) if v is not None] + [QUERIES],
+        },
+    ),
     simulation.train_networks: (
         {
             "ensemble": ENSEMBLE,
@@ -323,6 +333,7 @@ CASES = {
             "held_out": {"same": POINTS},
             "sigmas": [1.0, 2.0],
             "every": 3,
+            "at": None,
             "generator": None,
             "resume": None,
         },
@@ -341,7 +352,8 @@ CASES = {
             "average": [*NUMBER, -0.1, 1.0],
             "held_out": [3, "x", POINTS, *({"law": value} for value in tensors(POINTS)), {"law": POINTS.float()}],
             "sigmas": [[], [0.0], [-1.0], [math.nan], [[1.0]], "x", None],
-            "every": COUNT,
+            "every": [value for value in COUNT if value is not None],
+            "at": [[], 3, "x", "12", [0, 1.5], [-1, 2], [2, 2], [3, 2], [None], [True, 2], [[1], [2]]],
             "generator": [3, "x"],
             "resume": ["no/such/file", ".", 3],
         },

@@ -6,6 +6,7 @@ A run can be saved at any state that it yields and goes on from there as if it h
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import math
 import os
@@ -37,8 +38,8 @@ class NetworkState:
 
     ``networks`` is the average of the weights over the course of training, ``latest`` the weights as they are.
     ``steps`` (T,) are those of the states. ``training_loss`` (T, R) is the weighted loss of the latest weights, its
-    mean over the steps since the state before (NaN at step 0). ``losses`` has for each held-out law a tensor
-    (T, R, S) at S noise levels: the squared error of ``networks`` per dimension, E|D(x + σz, σ) − x|²/d.
+    mean over the steps since the state before, or since the start (NaN at step 0). ``losses`` has for each held-out law
+    a tensor (T, R, S) at S noise levels: the squared error of ``networks`` per dimension, E|D(x + σz, σ) − x|²/d.
     """
 
     step: int
@@ -79,11 +80,12 @@ def train_networks(
     average: float = 0.999,
     held_out: Mapping[str, Tensor] | None = None,
     sigmas: Sequence[float] = (),
-    every: int = 100,
+    every: int | None = None,
+    at: Sequence[int] | None = None,
     generator: torch.Generator | None = None,
     resume: str | os.PathLike[str] | None = None,
 ) -> Iterator[NetworkState]:
-    r"""States of an ensemble in training, from its weights on, one after each ``every`` steps, without end.
+    r"""States of an ensemble in training, one after each ``every`` steps without end, or those ``at`` given steps.
 
     Network r minimizes the denoising loss on its own training points x (Karras et al. 2022, arXiv:2206.00364, §5),
 
@@ -115,8 +117,10 @@ def train_networks(
         drawn once, the same at all levels and on laws of one shape; it takes nothing from the training's randomness.
     sigmas : sequence of float
         Noise levels of these losses; needed with ``held_out``.
-    every : int
-        Steps between states.
+    every : int, optional
+        Steps between states, the first of which is the start; 100 unless ``at`` is given.
+    at : sequence of int, optional
+        Steps of the states, rising from 0 or more, in the place of ``every``; the run ends after the last.
     generator : torch.Generator, optional
         Source of all randomness, on the networks' device; without it, one that torch's default generator seeds.
     resume : path, optional
@@ -146,7 +150,7 @@ def train_networks(
         "rate": _checks.number(rate, "rate", low=0, low_open=True),
         "noise": _log_sigma(noise),
         "average": _checks.number(average, "average", low=0, high=1, high_open=True),
-        "every": _checks.integer(every, "every", low=1),
+        **_stops(every, at),
         "sigmas": levels,
         "training": [len(own) for own in points],
         "training digest": _digest({str(r): own for r, own in enumerate(points)}),
@@ -157,7 +161,8 @@ def train_networks(
     if resume is None:
         about["seed"] = int(torch.randint(2**62, (), generator=generator, device=like.device))
         run = _Run(ensemble, points, laws, generator, about, _start(ensemble, laws, levels))
-        run.measure(like.new_full((len(ensemble),), math.nan))
+        if not settings["at"] or settings["at"][0] == 0:
+            run.measure(like.new_full((len(ensemble),), math.nan))
     else:
         kept, about = _load(resume, settings)
         generator.set_state(kept.pop("generator"))
@@ -194,12 +199,14 @@ class _Run:
 
     @torch.no_grad()
     def states(self) -> Iterator[NetworkState]:
-        while True:
+        at = self.settings["at"] or itertools.count(0, self.settings["every"])
+        for stop in itertools.dropwhile(lambda step: step < self.step, at):
+            if stop > self.step:
+                loss = torch.stack([self.advance() for _ in range(stop - self.step)]).mean(0)
+                if not all(torch.isfinite(tensor).all() for tensor in (loss, *self.parts["latest"].values())):
+                    raise ValueError(f"rate must be so small that the loss stays finite, got {self.settings['rate']:g}")
+                self.measure(loss)
             yield self.state()
-            loss = torch.stack([self.advance() for _ in range(self.settings["every"])]).mean(0)
-            if not all(torch.isfinite(tensor).all() for tensor in (loss, *self.parts["latest"].values())):
-                raise ValueError(f"rate must be so small that the loss stays finite, got {self.settings['rate']:g}")
-            self.measure(loss)
 
     def advance(self) -> Tensor:
         """One step of all networks; their losses (R,) before it."""
@@ -346,6 +353,21 @@ def _held_out(held_out: Any, sigmas: Any, ensemble: Ensemble, like: Tensor) -> t
         shape = ("m", dim) if getattr(law, "ndim", 2) == 2 else (len(ensemble), "m", dim)
         laws[str(name)] = _like(law, f"held_out[{name!r}]", like, shape)
     return laws, [_tensors.noise_level(s, "sigmas") for s in _checks.array(sigmas, "sigmas", ndim=1)] if laws else []
+
+
+def _stops(every: Any, at: Any) -> dict[str, Any]:
+    """At which steps a run shows its state."""
+    if at is None:
+        return {"every": 100 if every is None else _checks.integer(every, "every", low=1), "at": None}
+    allowed = "at must be a sequence of steps that rise, from 0 or more"
+    if not isinstance(at, Sequence) or isinstance(at, str) or not at:
+        raise ValueError(f"{allowed}, got {_checks.shown(at)}")
+    steps = [_checks.integer(step, "at", low=0) for step in at]
+    if any(step >= after for step, after in itertools.pairwise(steps)):
+        raise ValueError(f"{allowed}, got {_checks.shown(at)}")
+    if every is not None:
+        raise ValueError(f"every must be left out where at says the steps of the states, got {_checks.shown(every)}")
+    return {"every": None, "at": steps}
 
 
 def _like(value: Any, name: str, like: Tensor, shape: tuple[int | str, ...]) -> Tensor:

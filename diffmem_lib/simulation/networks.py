@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from torch.func import functional_call, stack_module_state, vmap
 from torch.nn import functional
 
 from .. import _checks, _tensors
+from .samplers import sample
 
 __all__ = ["MLP", "Ensemble", "UNet"]
 
@@ -143,10 +144,7 @@ class Ensemble:
     """R networks of one architecture that run as one, each product of a layer one batched product.
 
     A call takes x (R, m, d) and sigma, a number or a tensor (R, m), and returns (R, m, d): network r sees x[r].
-    ``ensemble[r]`` is network r, a copy, and ``len(ensemble)`` is R. To sample with all of them at once::
-
-        together = lambda x, sigma: ensemble(x.unflatten(0, (len(ensemble), -1)), sigma).flatten(0, 1)
-
+    ``ensemble[r]`` is network r, a copy, and ``len(ensemble)`` is R. :meth:`sample` draws from all of them at once.
     ``weights`` maps the name of each parameter to all networks' (R, ...), in which no gradient is recorded.
 
     Parameters
@@ -187,6 +185,34 @@ class Ensemble:
         first = next(iter(self.weights.values()))
         _tensors.floating(x, "x", shape=(len(self), "m", self.network.dim), device=first.device)
         return self.denoise_with(self.weights, x, _levels(sigma, x))
+
+    def sample(
+        self,
+        m: int,
+        sigmas: Tensor,
+        *,
+        method: Literal["ode", "ancestral"] = "ode",
+        generator: torch.Generator | None = None,
+        start: Tensor | None = None,
+    ) -> Tensor:
+        """``m`` points (R, m, d) generated with each network, which all go down the noise levels ``sigmas`` together.
+
+        ``start`` (R, m, d) and the rest are those of :func:`diffmem_lib.simulation.sample`.
+
+        Raises
+        ------
+        ValueError
+            If an argument is not as said there.
+        """
+        rows, dim = (len(self), _checks.integer(m, "m", low=1)), self.network.dim
+        if start is not None:
+            start = _tensors.floating(start, "start", shape=(*rows, dim)).flatten(0, 1)
+
+        def together(x: Tensor, sigma: float) -> Tensor:
+            return self(x.unflatten(0, rows), sigma).flatten(0, 1)
+
+        points = sample(together, math.prod(rows), dim, sigmas, method, generator, start)
+        return points.unflatten(0, rows)
 
     def with_weights(self, weights: Mapping[str, Tensor]) -> Ensemble:
         """The same networks with other ``weights``, such as an average over the course of training; not copied.

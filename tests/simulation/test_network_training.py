@@ -116,6 +116,38 @@ def test_measuring_changes_nothing():
         assert all(torch.equal(a, b) for a, b in zip(weights_of(plain[2]), weights_of(other), strict=True))
 
 
+@pytest.mark.parametrize("at", [(0, 1, 4), [3, 4], range(2, 6, 3)])
+def test_stops_at_given_steps(at):
+    """What a run shows there is what it would show at every step; the loss is the mean since the state before."""
+    options = {"held_out": {"own": points(5, 3, seed=2)}, "sigmas": [1.0]}
+    each = states(6, mlps(), points(2, 6, 3), every=1, **options)
+    found = states(9, mlps(), points(2, 6, 3), every=None, at=at, **options)
+    assert [state.step for state in found] == found[-1].steps.tolist() == list(at)
+    before = 0
+    for row, step in enumerate(at):
+        shown, same = found[row], each[step]
+        assert all(torch.equal(a, b) for a, b in zip(weights_of(shown), weights_of(same), strict=True))
+        assert torch.equal(shown.losses["own"][row], same.losses["own"][step])
+        assert shown.training_loss.shape == (row + 1, 2)
+        expected = each[5].training_loss[before + 1 : step + 1].mean(0)
+        assert torch.allclose(shown.training_loss[row], expected, rtol=1e-12, equal_nan=True)
+        before = step
+
+
+def test_goes_on_to_the_last_of_given_steps(tmp_path):
+    """To the last bit, from any state, the last too, and in no other run."""
+    run = {"every": None, "at": (1, 4, 5), "held_out": {"own": points(5, 3, seed=2)}, "sigmas": [1.0]}
+    whole = states(9, mlps(), points(2, 6, 3), **run)
+    for place, state in enumerate(whole):
+        state.save(tmp_path / "run")
+        rest = states(9, mlps(), points(2, 6, 3), seed=99, **run, resume=tmp_path / "run")
+        assert len(rest) == 3 - place
+        assert all(the_same(a, b) for a, b in zip(whole[place:], rest, strict=True))
+    for other in ({"at": (1, 4, 6)}, {"at": None}):
+        with pytest.raises(ValueError, match=r"at \[1, 4, 5\], not"):
+            train_networks(mlps(), points(2, 6, 3), **{**SETTINGS, **run, **other}, resume=tmp_path / "run")
+
+
 def test_repeats_by_its_generator():
     first, again, other = (states(3, mlps(), points(2, 6, 3), seed=seed)[2] for seed in (7, 7, 8))
     assert the_same(first, again)
@@ -202,6 +234,7 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         ({"noise": (0.0, 1.2)}, "noise"),
         ({"average": 0.5}, "average 0.999, not 0.5"),
         ({"every": 3}, "every 2, not 3"),
+        ({"every": None, "at": [2, 4]}, r"every 2, not None, at None, not \[2, 4\]"),
         ({"training": points(2, 7, 3)}, "training"),
         ({"training": points(2, 6, 3, seed=5)}, "training digest"),
         ({"held_out": {"own": points(5, 3)}, "sigmas": [1.0]}, "held-out laws"),
@@ -303,6 +336,11 @@ def test_without_a_generator_torchs_default_one_seeds():
         ({"average": 1.0}, "average must be"),
         ({"noise": (0.0,)}, "noise must be"),
         ({"noise": (0.0, -1.0)}, "noise must be"),
+        ({"at": (0, 2)}, "every must be left out where at says"),
+        ({"every": None, "at": (2, 2)}, r"at must be a sequence of steps that rise.* got \(2, 2\)"),
+        ({"every": None, "at": ()}, "at must be a sequence of steps"),
+        ({"every": None, "at": (-1, 2)}, "at must be an integer of at least 0, got -1"),
+        ({"every": None, "at": torch.arange(3)}, "at must be a sequence of steps"),
     ],
 )
 def test_refuses(change, message):

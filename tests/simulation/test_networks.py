@@ -179,8 +179,35 @@ def test_samples_like_any_denoiser(kind):
     start = 6 * torch.randn(4, 16, generator=gen(5), dtype=torch.float64)
     assert torch.allclose(alone, start * 0.5 / math.sqrt(36.25), rtol=0.02)  # up to its steps
     ensemble = Ensemble(members)
-    together = sample(lambda x, s: ensemble(x.unflatten(0, (2, -1)), s).flatten(0, 1), 4, 16, sigmas, generator=gen(5))
-    assert torch.allclose(together, alone)
+    assert torch.allclose(ensemble.sample(2, sigmas, generator=gen(5)).flatten(0, 1), alone)
+
+
+@KINDS
+@DTYPES
+def test_an_ensemble_samples_as_its_members_do(kind, dtype):
+    """From a start, each network from its own; the numbers of the points are those of the noise levels."""
+    ensemble, start = Ensemble([stirred(kind, seed, dtype) for seed in range(3)]), points(3, 4, 16)
+    digits = {torch.float32: 1e-4, torch.float64: 1e-12}[dtype]  # products in another order
+    for levels in (torch.float32, torch.float64):
+        sigmas = torch.tensor([3.0, 1.0, 0.2], dtype=levels)
+        together = ensemble.sample(4, sigmas, start=start)
+        assert together.dtype == levels
+        for r, member in enumerate(ensemble):
+            alone = sample(member, 4, 16, sigmas, start=start[r])
+            rough = digits if levels == torch.float64 else 1e-4
+            assert torch.allclose(together[r], alone, rtol=rough, atol=rough)
+
+
+def test_an_ensemble_samples_by_its_method_and_generator():
+    """Fresh networks are a known denoiser: the bridge's steps written out on one stream of noise."""
+    ensemble, sigmas = Ensemble([network("mlp", seed) for seed in range(2)]), torch.tensor([2.0, 0.5]).double()
+    found = ensemble.sample(3, sigmas, method="ancestral", generator=gen(5))
+    same = gen(5)
+    x = 2 * torch.randn(6, 16, generator=same, dtype=torch.float64)
+    denoised = 0.25 / 4.25 * x
+    mean = denoised + (0.5 / 2) ** 2 * (x - denoised)
+    x = mean + 0.5 / 2 * math.sqrt(2**2 - 0.5**2) * torch.randn(6, 16, generator=same, dtype=torch.float64)
+    assert torch.allclose(found, (x * 0.25 / 0.5).unflatten(0, (2, 3)), rtol=1e-12)
 
 
 def test_points_may_be_finer_than_weights():
@@ -211,6 +238,8 @@ def test_its_derivative_by_the_input_is_true(kind):
         (lambda: Ensemble([network("mlp")])(points(5, 16), 1.0), "x must be"),
         (lambda: Ensemble([network("mlp")])(points(1, 5, 16), points(5)), "sigma must be"),
         (lambda: Ensemble([network("mlp")]).with_weights({}), "weights must map"),
+        (lambda: Ensemble([network("mlp")]).sample(0, torch.ones(1)), "m must be"),
+        (lambda: Ensemble([network("mlp")]).sample(5, torch.ones(1), start=points(5, 16)), "start must be"),
     ],
 )
 def test_refuses(call, message):
