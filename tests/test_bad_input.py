@@ -23,6 +23,7 @@ from diffmem_lib.theory import (
     random_matrix,
     regimes,
     sgd_dynamics,
+    tied_neurons,
 )
 
 POINTS = torch.tensor([[0.0, 1.0], [1.0, 0.5], [-1.0, 2.0], [3.0, 1.0]], dtype=torch.float64)
@@ -90,6 +91,7 @@ def tensors(good: torch.Tensor, *, replicas: bool = False) -> list:
     return wrong if replicas else [*wrong, good[None], good.flatten()[:1].expand((1,) * (good.ndim + 2))]
 
 
+TIME = [math.nan, -math.inf, None, "x", -1.0]  # infinity is one
 SIGMA = [math.nan, math.inf, 0.0, -1.0, None, "x", torch.ones(3)]
 EIGENVALUES = [1.0, 2.0]
 SGD = {"activation": TANH, "alpha_bar": 0.5, "step": 0.1, "steps": 5, "replicas": 2, "batch": 1}
@@ -100,7 +102,7 @@ BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas":
 RESULTS = ["Activation", "AuditReport", "CoverageRisk", "EnergyLevels", "ImageSet", "InformationDensity", "LabelAudit"]
 RESULTS += ["LabelSurvey", "NeighbourGap", "NetworkState", "OverlapRuns", "Posterior", "SamplerState", "TrainingState"]
 RESULTS += ["TrainingSurvey"]
-RESULTS += ["FailedTask", "Rates", "SparsityBin", "StringSet", "SweepError", "SweepTable"]
+RESULTS += ["FailedTask", "Rates", "SparsityBin", "StringSet", "SweepError", "SweepTable", "TiedState"]
 
 #: function → a call that works, and for each argument what is refused in its place.
 CASES = {
@@ -388,6 +390,36 @@ CASES = {
         {"alpha_bar": OPEN_UNIT, "n": COUNT, "replicas": COUNT, "dim": [*COUNT, 1], "latent": WORD},
     ),
     simulation.spherical_sgd: ({"law": MIXED, **SGD}, BAD_SGD),
+    simulation.tied_training: (
+        {
+            "law": MIXED,
+            "activation": torch.tanh,
+            "alpha_bar": 0.5,
+            "neurons": 2,
+            "step": 0.01,
+            "replicas": 2,
+            "batch": 3,
+            "method": "sgd",
+            "start": 0.1,
+            "gain": 1.0,
+            "skip": 1.0,
+            "every": 1,
+            "generator": None,
+        },
+        {
+            "alpha_bar": OPEN_UNIT,
+            "neurons": COUNT,
+            "step": POSITIVE,
+            "replicas": COUNT,
+            "batch": COUNT,
+            "method": WORD,
+            "start": [*POSITIVE, torch.ones(2, 2, 2)],
+            "gain": [value for value in POSITIVE if value is not None],
+            "skip": NUMBER,
+            "every": COUNT,
+            "generator": [3, "x"],
+        },
+    ),
     simulation.reduced_chain: ({"law": MIXED, **SGD}, BAD_SGD),
     simulation.parallel_chains: (
         {"law": MIXED, **SGD, "generators": GENERATORS},
@@ -633,7 +665,7 @@ CASES = {
             "share": [*POSITIVE, 1.1],
             "scale": POSITIVE,
             "sigma": POSITIVE,
-            "time": [math.nan, -math.inf, None, "x", -1.0],
+            "time": TIME,
         },
     ),
     learning_times.balanced_share: ({"scale": 1.0, "other": 2.0}, {"scale": POSITIVE, "other": POSITIVE}),
@@ -885,6 +917,69 @@ CASES = {
         method: ({"x": QUERIES, "sigma": 1.0}, {"x": tensors(QUERIES), "sigma": SIGMA})
         for method in (DENOISER.denoise, DENOISER.score, DENOISER.log_density, DENOISER.posterior)
     },
+    tied_neurons.skip_course: (
+        {"time": 1.0, "dim": 3, "total": 4.0, "alpha_bar": 0.5, "skip": 1.0},
+        {"time": TIME, "dim": COUNT, "total": POSITIVE, "alpha_bar": OPEN_UNIT, "skip": NUMBER},
+    ),
+    tied_neurons.early_growth: (
+        {"time": 1.0, "moment": 2.0, "dim": 3, "total": 4.0, "alpha_bar": 0.5, "slope": -1.0, "gain": 1.0, "skip": 1.0},
+        {
+            "time": TIME,
+            "moment": POSITIVE,
+            "dim": COUNT,
+            "total": POSITIVE,
+            "alpha_bar": OPEN_UNIT,
+            "slope": NUMBER,
+            "gain": POSITIVE,
+            "skip": NUMBER,
+        },
+    ),
+    tied_neurons.neuron_loss: (
+        {
+            "activation": np.tanh,
+            "means": [-1.0, 1.0],
+            "deviation": 0.5,
+            "norm": 0.3,
+            "dim": 3,
+            "total": 4.0,
+            "alpha_bar": 0.5,
+            "gain": 1.0,
+            "skip": 0.7,
+        },
+        {
+            "activation": [lambda y: y[0], lambda y: y * math.nan],
+            "means": VECTOR,
+            "deviation": POSITIVE,
+            "norm": [*NUMBER, -1.0],
+            "dim": COUNT,
+            "total": POSITIVE,
+            "alpha_bar": OPEN_UNIT,
+            "gain": POSITIVE,
+            "skip": NUMBER,
+        },
+    ),
+    tied_neurons.escape_time: (
+        {
+            "first": 0.5,
+            "last": 1.0,
+            "rest": 0.1,
+            "cubic": 1.0,
+            "alpha_bar": 0.5,
+            "kappa4": -2.0,
+            "gain": 1.0,
+            "slope": -0.5,
+        },
+        {
+            "first": [*POSITIVE],
+            "last": [*POSITIVE, 0.5],
+            "rest": POSITIVE,
+            "cubic": [*NUMBER, -1.0, 0.0],
+            "alpha_bar": OPEN_UNIT,
+            "kappa4": NUMBER,
+            "gain": POSITIVE,
+            "slope": NUMBER,
+        },
+    ),
 }
 
 

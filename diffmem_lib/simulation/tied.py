@@ -40,14 +40,37 @@ class TiedState:
     activation: Callable[[Tensor], Tensor]
 
     def predict(self, noised: Tensor) -> Tensor:
-        """Predicted noise (R, m, d) of points (R, m, d), or (m, d) for all, at the noise level of training."""
+        """Predicted noise (R, m, d) of points (R, m, d), or (m, d) for all, at the noise level of training.
+
+        Raises
+        ------
+        ValueError
+            If ``noised`` is of another shape, not finite, or on another device.
+        """
+        return self._predicted(self._like(noised, "noised"))
+
+    def loss(self, points: Tensor, noise: Tensor) -> Tensor:
+        """Squared error |ε − f(x_t)|², summed over dimensions, (R,): its mean over points and noise as in `predict`.
+
+        Raises
+        ------
+        ValueError
+            As for :meth:`predict`.
+        """
+        return self._errors(self._like(points, "points"), self._like(noise, "noise")).mean(1)
+
+    def _like(self, value: Tensor, name: str) -> Tensor:
+        replicas, _, dim = self.weights.shape
+        shape = ("m", dim) if getattr(value, "ndim", 2) == 2 else (replicas, "m", dim)
+        return _tensors.floating(value, name, shape=shape, device=self.weights.device).to(self.weights.dtype)
+
+    def _predicted(self, noised: Tensor) -> Tensor:
         seen = self.activation(self.gain * (noised @ self.weights.mT))
         return self.skip[:, None, None] * noised + seen @ self.weights
 
-    def errors(self, points: Tensor, noise: Tensor) -> Tensor:
-        """Squared errors |ε − f|², summed over dimensions, (R, m), of points and noise, (R, m, d) or (m, d) for all."""
+    def _errors(self, points: Tensor, noise: Tensor) -> Tensor:
         noised = math.sqrt(self.alpha_bar) * points + math.sqrt(1 - self.alpha_bar) * noise
-        return (self.predict(noised) - noise).square().sum(2)
+        return (self._predicted(noised) - noise).square().sum(2)
 
 
 def tied_training(
@@ -142,8 +165,7 @@ def _states(
                 raise ValueError(
                     f"step must be so small that the weights stay finite, got {optimizer.defaults['lr']:g}"
                 )
-            kept = {"weights": weights.clone(), "skip": state.skip.clone()}
-            yield replace(state, step=step, samples=step * batch, **kept)
+            yield replace(state, step=step, samples=step * batch, weights=weights.clone(), skip=state.skip.clone())
         points = float32_samples(law, len(weights) * batch, generator).unflatten(0, (len(weights), batch))
         noise = torch.empty_like(points).normal_(generator=generator)
         _descend(state, optimizer, points, noise, unit_norm)
@@ -157,12 +179,11 @@ def _descend(
     with torch.enable_grad():
         for part in trained:
             part.requires_grad_()
-        loss = state.errors(points, noise).mean(1).sum()
+        loss = state._errors(points, noise).mean(1).sum()
         gradients = torch.autograd.grad(loss, trained)
     for part, gradient in zip(trained, gradients, strict=True):
-        part.requires_grad_(False).grad = gradient
-    if unit_norm:
-        weights.grad -= (weights.grad * weights).sum(2, keepdim=True) * weights
+        along = (gradient * weights).sum(2, keepdim=True) * weights if unit_norm and part is weights else 0
+        part.requires_grad_(False).grad = gradient - along
     optimizer.step()
     if unit_norm:
         weights /= weights.norm(dim=2, keepdim=True)

@@ -18,7 +18,7 @@ PARTS = {
     "foundations": ["posterior"],
     "memorization": ["kde", "regimes", "coverage", "neighbours", "learning_times"],
     "linear denoisers": ["linear", "divergences", "random_matrix", "flow"],
-    "order of learning": ["hermite", "sgd_dynamics"],
+    "order of learning": ["hermite", "sgd_dynamics", "tied_neurons"],
 }
 #: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
 TWEEDIE = {
