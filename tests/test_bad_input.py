@@ -94,6 +94,7 @@ def tensors(good: torch.Tensor, *, replicas: bool = False) -> list:
 TIME = [math.nan, -math.inf, None, "x", -1.0]  # infinity is one
 SIGMA = [math.nan, math.inf, 0.0, -1.0, None, "x", torch.ones(3)]
 EIGENVALUES = [1.0, 2.0]
+CLOUD = torch.randn(9, 2, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
 SGD = {"activation": TANH, "alpha_bar": 0.5, "step": 0.1, "steps": 5, "replicas": 2, "batch": 1}
 GENERATORS = [torch.Generator().manual_seed(seed) for seed in (1, 2)]
 BAD_SGD = {"alpha_bar": OPEN_UNIT, "step": POSITIVE, "steps": COUNT, "replicas": COUNT, "batch": COUNT}
@@ -298,6 +299,11 @@ CASES = {
             "generator": [3, "x"],
             "dtype": [torch.int64, torch.bfloat16, "float32", None],
         },
+    ),
+    data.whiten: ({"points": CLOUD}, {"points": [*tensors(CLOUD), torch.ones(9, 2)]}),
+    data.gaussian_clones: (
+        {"points": CLOUD, "generator": None},
+        {"points": [*tensors(CLOUD), torch.ones(2, 2)], "generator": [3, "x"]},
     ),
     simulation.Ensemble: (
         {"networks": NETWORKS},

@@ -1,5 +1,6 @@
 """Laws and images to learn from."""
 
+from .clones import gaussian_clones, whiten
 from .images import ImageSet, load_digits, load_mnist, load_patches
 from .laws import Gaussian, GaussianMixture
 from .mixed_cumulant import MixedCumulant
@@ -13,8 +14,10 @@ __all__ = [
     "ImageSet",
     "MixedCumulant",
     "StringSet",
+    "gaussian_clones",
     "load_digits",
     "load_mnist",
     "load_patches",
     "power_law_spectrum",
+    "whiten",
 ]
