@@ -80,17 +80,19 @@ def cluster_divergence(centre: Any, eigenvalues: Any, sigma: float) -> float:
 
 
 def doubtful_directions(eigenvalues: Any, sigma: float) -> float:
-    r"""The number of directions in which the best linear denoiser at noise σ neither believes nor disbelieves.
+    r"""In how many directions the best linear denoiser at noise σ neither believes nor disbelieves what it sees.
 
-    .. math:: \sum_j\phi_j(1-\phi_j), \qquad \phi_j = \frac{\lambda_j}{\lambda_j+\sigma^2},
+    .. math::
+        \sum_j\phi_j(1-\phi_j) + \frac{\sum_j\phi_j^2(1-\phi_j)}{\sum_j\phi_j},
+        \qquad \phi_j = \frac{\lambda_j}{\lambda_j+\sigma^2},
 
-    at most d/4. Divided by n it is by how much the loss of a line fitted to many Gaussian points exceeds the best one,
-    as a share of the latter.
+    at most (d + 1)/4. Divided by n it is by how much the loss of a line fitted to n Gaussian points with a known mean
+    exceeds the best one, as a share of the latter, to first order in 1/n.
 
     Parameters
     ----------
     eigenvalues
-        λ of the data's covariance, (d,), non-negative.
+        λ of the data's covariance, (d,), non-negative and not all zero.
     sigma
         Noise level, a standard deviation, positive.
 
@@ -100,8 +102,11 @@ def doubtful_directions(eigenvalues: Any, sigma: float) -> float:
         If an argument is out of its range.
     """
     eigenvalues = _checks.eigenvalue_array(eigenvalues)
+    if not eigenvalues.any():
+        raise ValueError("eigenvalues must not all be zero: then there is nothing to doubt")
     believed = eigenvalues / (eigenvalues + _checks.number(sigma, "sigma", low=0, low_open=True) ** 2)
-    return float((believed * (1 - believed)).sum())
+    doubt = believed * (1 - believed)
+    return float(doubt.sum() + (believed * doubt).sum() / believed.sum())
 
 
 def _clusters(centre: Any, eigenvalues: Any, sigma: Any) -> tuple[NDArray[np.float64], NDArray[np.float64], float]:
