@@ -19,6 +19,7 @@ from diffmem_lib.theory import (
     learning_times,
     linear,
     neighbours,
+    nonlinear_gain,
     posterior,
     random_matrix,
     regimes,
@@ -823,6 +824,18 @@ CASES = {
             "n": [*LARGE, 99],
             "squares": [[], [1.0, math.nan], [1.0, -1.0], [1.0], 1.0, "x"],
         },
+    ),
+    nonlinear_gain.cluster_divergence: (
+        {"centre": [1.0, 0.5], "eigenvalues": EIGENVALUES, "sigma": 1.0},
+        {"centre": [*VECTOR, [1.0]], "eigenvalues": SPECTRUM, "sigma": POSITIVE},
+    ),
+    nonlinear_gain.cluster_gain: (
+        {"centre": [1.0, 0.5], "eigenvalues": EIGENVALUES, "sigma": 1.0},
+        {"centre": [*VECTOR, [1.0]], "eigenvalues": SPECTRUM, "sigma": POSITIVE},
+    ),
+    nonlinear_gain.doubtful_directions: (
+        {"eigenvalues": EIGENVALUES, "sigma": 1.0},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "sigma": POSITIVE},
     ),
     neighbours.log_ratio_cdf: (
         {"ratio": 0.5, "eigenvalues": EIGENVALUES, "n": 10},

@@ -17,7 +17,7 @@ FIRST = CHAPTERS / "perfect_denoiser.ipynb"
 PARTS = {
     "foundations": ["posterior"],
     "memorization": ["kde", "regimes", "coverage", "neighbours", "learning_times"],
-    "linear denoisers": ["linear", "divergences", "random_matrix", "flow"],
+    "linear denoisers": ["linear", "divergences", "random_matrix", "flow", "nonlinear_gain"],
     "order of learning": ["hermite", "sgd_dynamics", "tied_neurons"],
 }
 #: Where the library holds Tweedie's formula, in what it computes directly: file, what stands there, with a wrong sign.
