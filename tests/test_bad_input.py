@@ -543,6 +543,10 @@ CASES = {
         {"z": 0.5, "share": 0.7},
         {"z": [*NUMBER, -31.0, 31.0], "share": [*POSITIVE, 1.5]},
     ),
+    coverage.remaining_share: (
+        {"eigenvalues": EIGENVALUES, "sigma": 1.0},
+        {"eigenvalues": [*SPECTRUM, [0.0, 0.0]], "sigma": POSITIVE},
+    ),
     coverage.shell_critical_alpha: ({"radius": 1.0, "sigma": 1.0}, {"radius": [*NUMBER, -1.0], "sigma": POSITIVE}),
     coverage.sparsity_sigma: (
         {"sparsity": 1.0, "k": 5, "dimension": 3.0},

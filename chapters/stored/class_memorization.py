@@ -11,7 +11,7 @@ import torch
 from diffmem_lib.data import load_digits
 from diffmem_lib.memorization import neighbour_gap
 from diffmem_lib.notebook.settings import sized
-from diffmem_lib.simulation import MLP, Ensemble, sample, train_networks
+from diffmem_lib.simulation import MLP, Ensemble, train_networks
 
 GRID = {"replica": range(sized(12, 24))}
 CLASSES = list(range(10))
@@ -47,21 +47,14 @@ def row(replica, generator):
         "batch": 32,
         "rate": 6e-3,
         "noise": (-0.5, 0.7),
-        "every": STEPS,
+        "at": (STEPS,),
         "generator": generator,
     }
-    states = train_networks(networks, training, **options)
-    while (state := next(states)).step < STEPS:
-        pass
+    (state,) = train_networks(networks, training, **options)
     networks = state.networks
-    together = lambda x, sigma: networks(x.unflatten(0, (NETWORKS, SAMPLES)), sigma).flatten(0, 1)
-    drawn = sample(
-        together, NETWORKS * SAMPLES, 64, torch.logspace(1, -1.5, 16), generator=generator
-    )
+    drawn = networks.sample(SAMPLES, torch.logspace(1, -1.5, 16), generator=generator)
     found = {"copies": [], "fresh": []}
-    for points, fresh, group, own in zip(
-        drawn.split(SAMPLES), held_out, held_labels, training, strict=True
-    ):
+    for points, fresh, group, own in zip(drawn, held_out, held_labels, training, strict=True):
         near, copied = copies(points, own)
         found["copies"].append((classes[near], copied))
         near, copied = copies(fresh, own)

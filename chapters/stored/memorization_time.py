@@ -37,16 +37,15 @@ def row(n, replica, generator):
     held_out, training = images[order[:HELD_OUT]], images[order[HELD_OUT : HELD_OUT + n]]
     noised = held_out + LEVEL * torch.randn(held_out.shape, generator=generator)
     network = Ensemble([MLP(64, width=256, generator=generator, dtype=torch.float32)])
-    shares, losses = [], []
-    for state in train_networks(network, training[None], rate=RATE, every=16, generator=generator):
+    copied_at, shares, losses = [n * steps for steps in AT["memorized"]], [], []
+    at = sorted({*copied_at, *AT["loss"]})
+    for state in train_networks(network, training[None], rate=RATE, at=at, generator=generator):
         if state.step in AT["loss"]:
             losses.append(mean((state.networks[0](noised, LEVEL) - held_out).square().mean(1)))
-        if state.step in [n * steps for steps in AT["memorized"]]:
+        if state.step in copied_at:
             sigmas = torch.logspace(1, -2, 16)
             samples = sample(state.networks[0], SAMPLES, 64, sigmas, generator=generator)
             shares.append(memorized(samples, training))
-        if len(shares) == len(AT["memorized"]) and len(losses) == len(AT["loss"]):
-            break
     measured = {"memorized": shares, "fresh": [memorized(held_out, training)], "loss": losses}
     return {name: tuple(zip(*pairs, strict=True)) for name, pairs in measured.items()}
 

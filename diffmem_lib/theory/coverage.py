@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.special import expit, log_ndtr, ndtr
+from scipy.special import expit, log_expit, log_ndtr, ndtr, softmax
 
 from diffmem_lib import _checks
 from diffmem_lib.theory.regimes import collapse_sigma, log_collapse_sigma
@@ -29,6 +29,7 @@ __all__ = [
     "log_sample_coverage",
     "memorized_probability",
     "point_critical_sigma",
+    "remaining_share",
     "shell_critical_alpha",
     "sparsity_sigma",
     "spectrum_memorized_probability",
@@ -135,6 +136,33 @@ def information_density(eigenvalues: Any, sigma: float) -> InformationDensity:
     """
     snr = _log_snr(_checks.eigenvalue_array(eigenvalues), _checks.number(sigma, "sigma", low=0, low_open=True))
     return InformationDensity(float(0.5 * np.logaddexp(0.0, snr).sum()), float(expit(snr).sum()))
+
+
+def remaining_share(eigenvalues: Any, sigma: float) -> float:
+    r"""Share q of the variance V of the information density that is left, in the mean, once y is known.
+
+    .. math:: q = \frac1V \sum_j \frac{λ_j (λ_j + 2σ²)}{2 (λ_j + σ²)²}
+
+    It lies between ½ (little noise) and 1 (much).
+
+    Parameters
+    ----------
+    eigenvalues
+        Eigenvalues λ_j of Σ, (d,), non-negative and not all zero.
+    sigma
+        Noise level, positive.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, NaN or infinite.
+
+    Notes
+    -----
+    Derived in *How sharp is the transition?* (chapters/sharp_transition.ipynb).
+    """
+    snr = _log_snr(_spectrum(eigenvalues), _checks.number(sigma, "sigma", low=0, low_open=True))
+    return float(1 - softmax(log_expit(snr)) @ expit(snr) / 2)  # each direction by its part of V
 
 
 def critical_sigma(eigenvalues: Any, n: float) -> float:
@@ -385,7 +413,8 @@ def condensation_strength(z: float, share: float) -> float:
     z
         Distance from the collapse in standard deviations of the information density, (I − log n)/√V; within ±30.
     share
-        q, the share of V that is left once y is known: (s² + 2σ²)/(2s² + 2σ²) for N(0, s²I); in (0, 1].
+        q, the share of V that is left once y is known (:func:`remaining_share`): (s² + 2σ²)/(2s² + 2σ²) for N(0, s²I);
+        in (0, 1].
 
     Raises
     ------

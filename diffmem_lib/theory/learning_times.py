@@ -43,9 +43,10 @@ def class_weight(share: float, scale: float, sigma: float, time: float) -> float
     sigma = _checks.number(sigma, "sigma", low=0, low_open=True)
     if not (isinstance(time, float) and time == math.inf):
         time = _checks.number(time, "time", low=0)
-    variance = share * scale**2
-    noised = variance + sigma**2
-    return -variance / noised * math.expm1(-noised * time)
+    # Products, in this order: a power would raise where they become infinite, and none of them is 0 · ∞.
+    against = sigma / scale * (sigma / scale) / share
+    clock = share * (scale * (scale * time)) + sigma * (sigma * time)
+    return -math.expm1(-clock) / (1 + against)
 
 
 def balanced_share(scale: float, other: float) -> float:
@@ -63,7 +64,8 @@ def balanced_share(scale: float, other: float) -> float:
     """
     scale = _checks.number(scale, "scale", low=0, low_open=True)
     other = _checks.number(other, "other", low=0, low_open=True)
-    return 1 / (1 + (scale / other) ** 2)
+    ratio = scale / other
+    return 1 / (1 + ratio * ratio)  # a power would raise where the product becomes infinite
 
 
 def alone_time(fraction: float, n: int, within: float, between: float) -> float:
@@ -126,8 +128,9 @@ def feature_kernel(distance: float, sigma: float, length: float, dim: int) -> fl
     sigma = _checks.number(sigma, "sigma", low=0, low_open=True)
     length = _checks.number(length, "length", low=0, low_open=True)
     dim = _checks.integer(dim, "dim", low=1)
-    doubled = 2 * (sigma / length) ** 2
-    return math.exp(-dim / 2 * math.log1p(doubled) - (distance / length) ** 2 / (2 * (1 + doubled)))
+    reach = math.hypot(length, math.sqrt(2) * sigma)
+    apart = distance / reach
+    return (length / reach) ** dim * math.exp(-apart * apart / 2)  # a power of what is large would raise
 
 
 def _needed(fraction: float) -> float:

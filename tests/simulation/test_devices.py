@@ -113,7 +113,8 @@ def of_networks(training, generator):
             )
         yield from (last.training_loss.nan_to_num(), last.losses["fresh"], *last.networks.weights.values())
         yield last.networks(training[:10].unflatten(0, (2, 5)), 0.3)
-        yield last.networks.sample(3, training.new_tensor([2.0, 0.3]), generator=generator)
+        sigmas = torch.tensor([2.0, 0.3], dtype=training.dtype, device=generator.device)
+        yield last.networks.sample(3, sigmas, generator=generator)
         yield last.latest[1](training[:5], training[:5, 0].exp()).detach()
 
 

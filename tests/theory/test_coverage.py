@@ -418,6 +418,31 @@ def test_the_condensation_strength_grows_with_the_distance_and_with_what_y_decid
     assert at_the_collapse[-1] == pytest.approx(math.log(2), rel=1e-13)
 
 
+@pytest.mark.parametrize("sigma", [1e-200, 0.3, 1.0, 1e200])
+@pytest.mark.parametrize("scale", [1e-200, 1.0, 1e200])
+def test_the_remaining_share_is_its_sum(scale, sigma):
+    """Also where squares and variances are beyond what a float holds; a direction without data counts for nothing."""
+    spectrum = [2.0 * scale, 1.0 * scale, 0.0, 0.1 * scale]
+    with mpmath.workdps(50):
+        noise, own = mpmath.mpf(sigma) ** 2, [mpmath.mpf(v) for v in spectrum]
+        left = sum(v * (v + 2 * noise) / (2 * (v + noise) ** 2) for v in own)
+        expected = float(left / sum(v / (v + noise) for v in own))
+    assert coverage.remaining_share(spectrum, sigma) == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_remaining_share_is_what_samples_leave():
+    """Variance of log N(y; x, σ²I)/p_σ(y) over x given y, averaged over y, from the posterior of each direction."""
+    spectrum, sigma, draws = np.array([3.0, 0.5]), 0.8, 40_000
+    generator = np.random.default_rng(0)
+    y = generator.normal(size=(draws, 1, 2)) * np.sqrt(spectrum + sigma**2)
+    shrunk = spectrum / (spectrum + sigma**2)
+    x = shrunk * y + sigma * np.sqrt(shrunk) * generator.normal(size=(draws, 20, 2))
+    likelihood = -((y - x) ** 2).sum(2) / (2 * sigma**2)
+    left = likelihood.var(1, ddof=1) / coverage.information_density(spectrum, sigma).variance
+    expected = coverage.remaining_share(spectrum, sigma)
+    assert abs(left.mean() - expected) < 4 * left.std() / draws**0.5 < 0.02
+
+
 # --- local sparsity ---------------------------------------------------------------------------------
 
 

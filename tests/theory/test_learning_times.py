@@ -1,7 +1,9 @@
 """theory.learning_times against integrated flows, eigenvalues of the kernel, and quadrature."""
 
+import itertools
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -59,6 +61,47 @@ def test_kernel_of_features_drawn():
     products = 2 * np.cos((omega * first).sum(1) + phase) * np.cos((omega * (apart + second)).sum(1) + phase)
     predicted = learning_times.feature_kernel(float(np.linalg.norm(apart)), sigma, length, dim)
     assert abs(products.mean() - predicted) < 4 * products.std() / draws**0.5 < 0.01
+
+
+EXTREME = [1e-200, 1e-3, 1.0, 1e3, 1e200]
+
+
+def exact(number):
+    """In so many digits, and with such exponents, that nothing is lost or infinite."""
+    return mpmath.mpf(number)
+
+
+def test_weights_of_any_size():
+    """Shares, scales, noise and times whose squares and products are beyond what a float holds."""
+    with mpmath.workdps(50):
+        for case in itertools.product([1e-200, 0.3, 1.0], EXTREME, EXTREME, [0.0, *EXTREME]):
+            share, scale, sigma, time = map(exact, case)
+            noised = share * scale**2 + sigma**2
+            expected = float(-share * scale**2 / noised * mpmath.expm1(-noised * time))
+            found = learning_times.class_weight(*case)
+            assert found == pytest.approx(expected, rel=1e-13, abs=1e-307), case  # smaller ones have fewer digits
+            at_the_end = learning_times.class_weight(*case[:3], math.inf)
+            assert at_the_end == pytest.approx(float(share * scale**2 / noised), rel=1e-13, abs=1e-307), case
+
+
+def test_balanced_shares_of_any_size():
+    with mpmath.workdps(50):
+        for case in itertools.product(EXTREME, EXTREME):
+            scale, other = map(exact, case)
+            expected = float(other**2 / (scale**2 + other**2))
+            assert learning_times.balanced_share(*case) == pytest.approx(expected, rel=1e-14, abs=1e-307), case
+
+
+def test_kernels_of_any_size():
+    """An exponent of E has the relative error of E roundings: a few hundred where the kernel is not yet zero."""
+    with mpmath.workdps(50):
+        for case in itertools.product([0.0, 20.0, *EXTREME], EXTREME, EXTREME, [1, 2, 64]):
+            distance, sigma, length = map(exact, case[:3])
+            widened = length**2 + 2 * sigma**2
+            expected = float(
+                (length**2 / widened) ** (mpmath.mpf(case[3]) / 2) * mpmath.exp(-(distance**2) / 2 / widened)
+            )
+            assert learning_times.feature_kernel(*case) == pytest.approx(expected, rel=1e-12, abs=1e-307), case
 
 
 def test_kernel_between_is_less_than_within():
