@@ -121,4 +121,5 @@ def _mean(function: Callable[[NDArray[np.float64]], NDArray[np.float64]], snr: f
     nodes, weights = roots_legendre(400)  # numerics
     z = 12 * nodes  # numerics
     density = weights * np.exp(-(z**2) / 2)  # numerics
-    return float((density * function(snr + math.sqrt(snr) * z)).sum() / density.sum())
+    u = snr + math.sqrt(snr) * z  # either sign of z: the nodes are symmetric  # numerics
+    return float((density * function(u)).sum() / density.sum())
