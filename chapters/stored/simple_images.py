@@ -14,14 +14,12 @@ from diffmem_lib import data
 from diffmem_lib.notebook.settings import sized
 from diffmem_lib.simulation import MLP, Ensemble, train_networks
 
-GRID = {"replica": range(sized(5, 12)), "images": ["patches", "whitened patches", "MNIST"]}
+GRID = {"replica": range(sized(8, 16)), "images": ["patches", "whitened patches", "MNIST"]}
 STEPS = [0, *(round(10 * 2 ** (k / 2)) for k in range(18))]  # to 3620
 SIGMAS = (0.1, 0.2, 0.4)
 LAWS = ("data", "covariance", "mean")
-AT = {f"{law} {sigma:g}": STEPS for law in LAWS for sigma in SIGMAS} | {
-    "floor": SIGMAS,
-    "mean floor": SIGMAS,
-}
+AT = {f"{law} {sigma:g}": STEPS for law in LAWS for sigma in SIGMAS}
+AT |= {name: list(SIGMAS) for name in ("floor", "mean floor", "gap", "gap at once")}
 HELD_OUT = 1000
 
 
