@@ -261,4 +261,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    from tools.stored import main as as_module  # other processes look its functions up by that name
+
+    sys.exit(as_module())

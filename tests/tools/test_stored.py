@@ -115,6 +115,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_file(toy):
     assert (calls(toy), (toy.parent / "toy.json").read_bytes()) == (7, whole)
 
 
+def test_the_command_runs_rows_in_other_processes():
+    """As it is typed: what a module run by -m holds is not found by its name elsewhere."""
+    command = [sys.executable, "-m", "tools.stored", "tied_recovery", "--workers", "2"]
+    rows = ["--rows", "dim=8", "case=ten rows", "replica=0,1", "--again"]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "DIFFMEM_SEED": "77", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*command, *rows], env=environment, cwd=ROOT, capture_output=True, text=True)
+    assert "2 rows are kept" in done.stdout, done.stderr
+    for journal in (ROOT / "_build" / "stored").glob("tied_recovery-77-*"):
+        journal.unlink()
+
+
 def test_rows_can_be_run_before_others(toy, capsys):
     assert run("--rows", "n=3,1", "replica=0") == 0
     assert "2 rows are kept; without --rows the others follow" in capsys.readouterr().out
