@@ -947,7 +947,7 @@ CASES = {
     tied_neurons.early_growth: (
         {"time": 1.0, "moment": 2.0, "dim": 3, "total": 4.0, "alpha_bar": 0.5, "slope": -1.0, "gain": 1.0, "skip": 1.0},
         {
-            "time": TIME,
+            "time": [*TIME, math.inf],
             "moment": POSITIVE,
             "dim": COUNT,
             "total": POSITIVE,

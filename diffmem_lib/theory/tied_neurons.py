@@ -58,15 +58,15 @@ def early_growth(
 ) -> float:
     r"""By which factor a row's component in an eigendirection of E x_t x_tᵀ has grown after τ, while rows are small.
 
-    .. math:: \exp\Bigl(4ac\Bigl[σ_tτ - \mu\int_0^τ s\Bigr]\Bigr), \qquad
+    .. math:: \exp\Bigl(4ac\Bigl[σ_tτ - m\int_0^τ s\Bigr]\Bigr), \qquad
               \int_0^τ s = s_\infty τ + (s_0 - s_\infty)\frac{1 - e^{-2Mτ}}{2M}.
 
     Parameters
     ----------
     time, dim, total, alpha_bar, skip
-        As in :func:`skip_course`.
+        As in :func:`skip_course`; the time is finite.
     moment
-        μ > 0, the eigenvalue: 1 + ᾱ(λ − 1), where x has the second moment λ.
+        m > 0, the eigenvalue: 1 + ᾱ(λ − 1), where x has the second moment λ.
     slope
         a = φ′(0).
     gain
@@ -78,11 +78,12 @@ def early_growth(
         If an argument is out of its range.
     """
     last = skip_course(math.inf, dim, total, alpha_bar, skip)
-    time, total, alpha_bar = _checked(time, total, alpha_bar)
+    time = _checks.number(time, "time", low=0)
+    _, total, alpha_bar = _checked(time, total, alpha_bar)
     moment = _checks.number(moment, "moment", low=0, low_open=True)
     rate = 4 * _checks.number(slope, "slope") * _checks.number(gain, "gain", low=0, low_open=True)
     course = last * time - (skip - last) * math.expm1(-2 * total * time) / (2 * total)
-    return math.exp(rate * (math.sqrt(1 - alpha_bar) * time - moment * course))
+    return _exp(rate * (math.sqrt(1 - alpha_bar) * time - moment * course))
 
 
 def neuron_loss(
@@ -145,15 +146,17 @@ def escape_time(
     For φ = ay + by³, to leading order in the row's size, the ratio ρ of its component along the direction to the rest
     goes from ρ₀ to ρ₁ in
 
-    .. math:: \frac1{2Kβ_0^2}\int_{1/ρ_1^2}^{1/ρ_0^2} e^{k(1/ρ_0^2 - u)}\,(uρ_0^2)^{-k}\,du, \qquad
-              K = -8σ_t b c^3\barα^2κ_4, \quad k = 4a^2c^2/K.
+    .. math:: \frac1{2KB_0^2}\int_{1/ρ_1^2}^{1/ρ_0^2} e^{k(1/ρ_0^2 - u)}\,(uρ_0^2)^{-k}\,du, \qquad
+              K = -8σ_t b c^3\bar\alpha^2κ_4, \quad k = 4a^2c^2/K,
+
+    infinity where no float holds it.
 
     Parameters
     ----------
     first, last
         0 < ρ₀ < ρ₁.
     rest
-        β₀ > 0, length at first of the row's part off the direction.
+        B₀ > 0, length at first of the row's part off the direction.
     cubic, slope
         b and a.
     alpha_bar, gain
@@ -175,12 +178,20 @@ def escape_time(
     if cubic * kappa4 >= 0:
         raise ValueError(f"cubic must have the sign opposite to kappa4 = {kappa4:g}, got {cubic:g}")
     pull = -8 * math.sqrt(1 - alpha_bar) * cubic * gain**3 * alpha_bar**2 * kappa4
-    shrinking, begin = 4 * (slope * gain) ** 2 / pull, first**-2
+    shrinking, begin, end = 4 * (slope * gain) ** 2 / pull, first**-2, last**-2
 
-    def integrand(u: float) -> float:
-        return math.exp(shrinking * (begin - u - math.log(u / begin)))
+    def spent(u: float) -> float:
+        """Logarithm of the integrand; it falls with u."""
+        return shrinking * (begin - u - math.log(u / begin))
 
-    return quad(integrand, last**-2, begin, epsabs=0, epsrel=1e-12, limit=200)[0] / (2 * pull * rest**2)
+    # In log u, where what lies near the end is not missed, and in units of the largest value.
+    within = quad(lambda v: math.exp(spent(end * math.exp(v)) - spent(end) + v), 0, math.log(begin / end), epsrel=1e-12)
+    return _exp(spent(end) + math.log(end * within[0]) - math.log(2 * pull * rest**2))
+
+
+def _exp(exponent: float) -> float:
+    """The exponential, infinity where no float holds it."""
+    return math.exp(exponent) if exponent < 709 else math.inf
 
 
 def _checked(time: float, total: float, alpha_bar: float) -> tuple[float, float, float]:

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from scipy.integrate import solve_ivp
@@ -100,3 +101,17 @@ def test_without_a_linear_part_escape_is_the_difference_of_two_inverse_squares()
 def test_a_row_that_is_repelled_is_refused():
     with pytest.raises(ValueError, match="cubic must have the sign opposite to kappa4 = 2"):
         tied_neurons.escape_time(0.2, 0.9, 0.05, 0.3, ALPHA_BAR, 2.0, 1.0)
+
+
+def test_a_time_that_no_float_holds_is_infinite_and_one_that_it_holds_is_exact():
+    """Far from the direction, with a linear part, when nearly all the time goes by at the end."""
+    arguments = {"last": 0.9, "rest": 0.05, "cubic": 1.0, "kappa4": -2.0, "gain": 1.0, "slope": 1.0}
+    pull = 8 * SIGMA * ALPHA_BAR**2 * 2
+    k, begin, end = 4 / pull, mpmath.mpf(0.05) ** -2, mpmath.mpf(0.9) ** -2
+    integral = mpmath.quad(lambda u: mpmath.exp(k * (begin - u)) * (u / begin) ** -k, mpmath.linspace(end, begin, 60))
+    found = tied_neurons.escape_time(first=0.05, alpha_bar=ALPHA_BAR, **arguments)
+    assert found == pytest.approx(float(integral / (2 * pull * 0.05**2)), rel=1e-9)
+    assert tied_neurons.escape_time(first=0.01, alpha_bar=ALPHA_BAR, **arguments) == math.inf
+    grown = tied_neurons.early_growth(1e4, 3.0, DIM, 9.0, ALPHA_BAR, -1.0, GAIN)
+    assert grown == math.inf
+    assert tied_neurons.early_growth(1e4, 3.0, DIM, 9.0, ALPHA_BAR, 1.0, GAIN) == 0
