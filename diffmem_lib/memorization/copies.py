@@ -54,7 +54,9 @@ class LabelAudit(LabelSurvey):
     """What the audit found for the training points of one label.
 
     ``fraction`` is ``memorized / assigned``, NaN without assigned samples, and ``point_rate`` the mean of the rate over
-    the training points that are the nearest of a sample; ``sparsity`` and ``risk`` are means.
+    the training points that are the nearest of a sample; ``held_out_fraction`` is the share of the held-out points
+    nearest to them that would pass for memorized, NaN without any, None where none were given; ``sparsity`` and
+    ``risk`` are means.
     """
 
     assigned: int
@@ -62,6 +64,7 @@ class LabelAudit(LabelSurvey):
     fraction: float
     interval: tuple[float, float]
     point_rate: float
+    held_out_fraction: float | None
 
 
 @dataclass(frozen=True)
@@ -410,6 +413,9 @@ def _p_values(ratio: Tensor, held_out: Tensor, classes: tuple[np.ndarray, np.nda
 def _by_label(labels: np.ndarray, report: AuditReport) -> dict[Hashable, LabelAudit]:
     nearest, distinct = report.nearest[:, 0], ~repeats(report.duplicate_of)
     result = {}
+    base = None
+    if report.held_out_nearest is not None and report.held_out_distance is not None:
+        base = report.held_out_nearest[:, 0], neighbour_ratio(report.held_out_distance, report.convention)
     for name, members in groups(labels, nearest.device).items():
         samples = members[nearest]
         assigned, count = int(samples.sum()), int((samples & report.memorized).sum())
@@ -420,6 +426,9 @@ def _by_label(labels: np.ndarray, report: AuditReport) -> dict[Hashable, LabelAu
             fraction=count / assigned if assigned else float("nan"),
             interval=binomial_interval(count, assigned),
             point_rate=float(report.rate[members & distinct].nanmean()),
+            held_out_fraction=None
+            if base is None
+            else float((base[1][members[base[0]]] < report.threshold).double().mean()),
             sparsity=float(report.sparsity[members].mean()),
             risk=float(report.coverage.risk[members].nanmean()),
         )

@@ -138,6 +138,7 @@ def _labels(report: TrainingSurvey) -> dict[str, dict[str, Any]]:
             "fraction": finite(audited.fraction),
             "interval_95": audited.interval,
             "fraction_per_point": finite(audited.point_rate),
+            "held_out_fraction": finite(audited.held_out_fraction),
         }
     return found
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["StoredRun", "code_of", "definitions_used", "digest_of", "stored"]
+__all__ = ["StoredRun", "code_of", "definitions_used", "digest_of", "mean", "share", "stored"]
 
 Coordinate = str | bool | int | float
 
@@ -149,6 +149,44 @@ def _dumped(node: Any) -> str:
         return repr(node)
     fields = [f"{name}={_dumped(value)}" for name, value in ast.iter_fields(node) if value is not None and value != []]
     return f"{type(node).__name__}({', '.join(fields)})"
+
+
+def mean(values: Any) -> tuple[float, float]:
+    """Mean of at least two numbers, of any shape, and its standard error: what a row returns of them.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer, or one is not finite.
+    """
+    from .. import _checks
+
+    values = _checks.within(values, "values", low=-math.inf, high=math.inf)
+    if values.size < 2:
+        raise ValueError(f"values must be two or more, got {values.size}")
+    return float(values.mean()), float(values.std(ddof=1)) / math.sqrt(values.size)
+
+
+def share(hits: Any) -> tuple[float, float]:
+    """Share of True among truth values (n,), and its standard error, which is not 0 where all are the same.
+
+    The error is that of two more of each kind (Agresti and Coull 1998): so of none at all it is a quarter, and the
+    share 0.
+
+    Raises
+    ------
+    ValueError
+        If ``hits`` are not one-dimensional truth values.
+    """
+    import numpy as np
+
+    from .. import _checks
+
+    hits = np.asarray(hits)
+    if hits.dtype != bool or hits.ndim != 1:
+        raise ValueError(f"hits must be truth values (n,), got {_checks.shown(hits)}")
+    middle = (hits.sum() + 2) / (len(hits) + 4)
+    return float(hits.sum() / max(len(hits), 1)), math.sqrt(middle * (1 - middle) / (len(hits) + 4))
 
 
 def code_of(module: str | os.PathLike[str]) -> dict[str, str]:

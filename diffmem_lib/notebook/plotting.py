@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 import matplotlib.pyplot as plt
@@ -14,10 +16,25 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from PIL import Image
 
+from diffmem_lib.memorization.rates import THRESHOLDS, Rates, SparsityBin
+
 if TYPE_CHECKING:
     from matplotlib.typing import RcKeyType
 
-__all__ = ["COLOURS", "figure", "gallery", "mark", "points", "slider", "theory"]
+    from diffmem_lib.memorization import AuditReport
+
+__all__ = [
+    "COLOURS",
+    "dominance_by_sparsity",
+    "figure",
+    "gallery",
+    "mark",
+    "points",
+    "rates_by_label",
+    "rates_by_sparsity",
+    "slider",
+    "theory",
+]
 
 #: Okabe and Ito's palette, told apart by every common colour vision: blue, vermillion, green, purple, sky, orange.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -78,6 +95,111 @@ def mark(axes: Axes, x: float, label: str, **options: Any) -> None:
     axes.axvline(x, color="0.35", linestyle="--", linewidth=1.2)
     axes.annotate(label, (x, 1), xycoords=("data", "axes fraction"), xytext=(4, -4), textcoords="offset points",
                   va="top", color="0.25", fontsize=10, **options)  # fmt: skip
+
+
+def rates_by_sparsity(
+    axes: Axes, reports: Sequence[AuditReport], bins: int = 4, thresholds: Sequence[float] = THRESHOLDS
+) -> None:
+    """Rates of memorization against local sparsity: points at each threshold, held-out points' dashed in its colour.
+
+    ``reports`` are audits of replicas, with a survey; means over them and two standard errors are shown. Of a single
+    audit the error is that of its samples.
+
+    Raises
+    ------
+    ValueError
+        If there is no report, one has too few training points for so many bins or no survey, or there are more
+        thresholds than colours.
+    """
+    if len(thresholds) > len(COLOURS):
+        raise ValueError(f"thresholds must be at most {len(COLOURS)}, got {len(thresholds)}")
+    parts = _in_bins(reports, bins, thresholds)
+    for place, (threshold, colour) in enumerate(zip(thresholds, COLOURS, strict=False)):
+
+        def rate(part: Rates, place: int = place) -> tuple[float, float]:
+            share = part.pooled[place]
+            return share, math.sqrt(share * (1 - share) / part.assigned) if part.assigned else math.nan
+
+        _in_order(axes, parts, "samples", rate, str(Fraction(threshold).limit_denominator(100)), colour)
+        _in_order(axes, parts, "held_out", rate, None, colour, dashed=True)
+    ratio = "$d_1/d_2$" if reports[0].convention == "squared" else "$r_1/r_2$"
+    axes.set(xlabel="local sparsity", ylabel="memorization rate", ylim=(0, None))
+    axes.legend(title=f"{ratio} below", fontsize=9, title_fontsize=9, loc="upper left")
+
+
+def dominance_by_sparsity(axes: Axes, reports: Sequence[AuditReport], bins: int = 4) -> None:
+    """Mean dominance, log of the ratio of the two squared distances, of samples and of held-out points.
+
+    Against local sparsity, as :func:`rates_by_sparsity`; exact copies, whose dominance is infinite, are left out. A
+    single audit is shown without errors.
+
+    Raises
+    ------
+    ValueError
+        As there.
+    """
+    parts = _in_bins(reports, bins, THRESHOLDS)
+    for which, label, colour in (("samples", "samples", COLOURS[1]), ("held_out", "held-out points", "0.35")):
+        _in_order(axes, parts, which, lambda part: (part.dominance, 0.0), label, colour)
+    axes.set(xlabel="local sparsity", ylabel="mean dominance", ylim=(0, None))
+    axes.legend(fontsize=9)
+
+
+def rates_by_label(axes: Axes, report: AuditReport) -> None:
+    """Share of memorized samples near each label's training points, against their mean sparsity.
+
+    Bars are the 95 % intervals of an audit with labels and a survey; held-out points' shares are crosses.
+
+    Raises
+    ------
+    ValueError
+        If the audit has no labels or no survey.
+    """
+    parts = {str(label): part for label, part in report.labels.items() if part.assigned}
+    if not parts or any(math.isnan(part.sparsity) for part in parts.values()):
+        raise ValueError("report must be an audit with labels and a survey")
+    sparsity = [part.sparsity for part in parts.values()]
+    share = np.array([part.fraction for part in parts.values()])
+    ends = np.array([part.interval for part in parts.values()])
+    axes.errorbar(
+        sparsity, share, abs(ends.T - share), fmt="o", capsize=2, linewidth=1.2, color=COLOURS[1], label="samples"
+    )
+    for name, x, y in zip(parts, sparsity, share, strict=True):
+        axes.annotate(name, (x, y), xytext=(5, 4), textcoords="offset points", fontsize=9)
+    base = [part.held_out_fraction for part in parts.values() if part.held_out_fraction is not None]
+    if base:
+        axes.plot(sparsity, base, "x", color="0.35", label="held-out points")
+    axes.set(xlabel="mean local sparsity", ylabel="memorization rate", ylim=(0, None))
+    axes.legend(fontsize=9)
+
+
+def _in_bins(reports: Sequence[AuditReport], bins: int, thresholds: Sequence[float]) -> list[list[SparsityBin]]:
+    parts = [report.by_sparsity(bins, thresholds) for report in reports]
+    if not parts or not all(parts):
+        raise ValueError(f"reports must be audits with a survey and two training points for each of {bins} bins")
+    return parts
+
+
+def _in_order(
+    axes: Axes,
+    parts: list[list[SparsityBin]],
+    which: str,
+    of: Callable[[Rates], tuple[float, float]],
+    label: str | None,
+    colour: str,
+    dashed: bool = False,
+) -> None:
+    """Values of the samples or of the held-out points in each bin, over the middle of its sparsities."""
+    if any(getattr(part, which) is None for row in parts for part in row):
+        return
+    sparsity = np.mean([[(part.low + part.high) / 2 for part in row] for row in parts], 0)
+    values, errors = np.array([[of(getattr(part, which)) for part in row] for row in parts]).transpose(2, 0, 1)
+    if dashed:
+        axes.plot(sparsity, np.nanmean(values, 0), "--", color=colour, linewidth=1.3)
+    elif len(values) == 1:
+        axes.errorbar(sparsity, values[0], 2 * errors[0], fmt="o", capsize=2, color=colour, label=label)
+    else:
+        points(axes, sparsity, values, label, colour)
 
 
 def gallery(images: Any, shape: tuple[int, int], rows: int, labels: list[str] | None = None) -> Figure:

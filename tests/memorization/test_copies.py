@@ -163,6 +163,18 @@ def test_rate_per_point_counts_every_visited_point_once():
     assert report.labels["y"].point_rate == 1  # the repeated point once
 
 
+def test_held_out_points_of_a_label_are_those_nearest_to_its_training_points():
+    training = torch.tensor([[0.0, 0.0], [10.0, 0.0], [0.0, 10.0], [20.0, 20.0]])
+    held_out = torch.tensor([[0.1, 0.0], [4.9, 0.0], [4.8, 0.0], [0.0, 9.0]])
+    labels = ["x", "x", "y", "z"]
+    found = audit(held_out, training, held_out, k=1, labels=labels).labels
+    assert {name: part.held_out_fraction for name, part in found.items() if name != "z"} == {"x": 1 / 3, "y": 1}
+    assert math.isnan(found["z"].held_out_fraction)
+    for part in found.values():
+        np.testing.assert_equal(part.held_out_fraction, part.fraction)
+    assert audit(held_out, training, k=1, labels=labels).labels["x"].held_out_fraction is None
+
+
 def test_labels_and_held_out():
     training = points(60, 8, 0)
     labels = ["cat"] * 20 + ["dog"] * 40

@@ -1,11 +1,13 @@
 """Longer runs: what is read is what was written; what is missing, damaged or of other code is refused in a line."""
 
 import json
+import math
 import shutil
 
 import numpy as np
 import pytest
 from conftest import ROOT
+from scipy import stats
 
 from diffmem_lib import notebook
 from diffmem_lib.notebook import long_runs
@@ -207,3 +209,31 @@ def test_a_module_that_cannot_be_followed_is_refused(tmp_path, text, said):
 def test_a_module_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"module must be one of Python, got .*none.py"):
         long_runs.code_of(tmp_path / "none.py")
+
+
+def test_a_mean_has_the_standard_error_of_its_values():
+    values = np.random.default_rng(0).normal(size=(3, 7))
+    assert long_runs.mean(values) == pytest.approx((values.mean(), stats.sem(values, axis=None)))
+
+
+def test_the_interval_of_a_share_covers_it_also_where_nothing_was_hit():
+    """Agresti and Coull: two errors around the moved middle hold the true share about 95 times in a hundred."""
+    for true in (0.02, 0.3):
+        counts = np.arange(101)
+        middles, errors = (counts + 2) / 104, [long_runs.share(np.arange(100) < count)[1] for count in counts]
+        held = abs(middles - true) < 1.96 * np.array(errors)
+        assert 0.93 < stats.binom.pmf(counts, 100, true)[held].sum() < 0.99
+    assert long_runs.share(np.arange(10) < 3)[0] == 0.3
+    assert long_runs.share(np.zeros(0, dtype=bool)) == (0, 0.25)
+
+
+@pytest.mark.parametrize("values", [[1.0], [1.0, math.nan], "text"])
+def test_what_has_no_mean_with_an_error_is_refused(values):
+    with pytest.raises(ValueError, match="values must"):
+        long_runs.mean(values)
+
+
+@pytest.mark.parametrize("hits", [[0.0, 1.0], True, [[True]], "text"])
+def test_a_share_is_of_truth_values(hits):
+    with pytest.raises(ValueError, match=r"hits must be truth values \(n,\)"):
+        long_runs.share(hits)
