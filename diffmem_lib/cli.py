@@ -83,7 +83,9 @@ class _Parser(argparse.ArgumentParser):
     """Says in one line what is wrong, as for everything else."""
 
     def error(self, message: str) -> NoReturn:
-        self.exit(BAD_INPUT, f"diffmem: error: {message} (see {self.prog} --help)\n")
+        if message.startswith("unrecognized arguments:") and ".np" in message:
+            message += ": a pattern is quoted, 'shards/*.npy'"
+        self.exit(BAD_INPUT, f"diffmem: error: {message} (see diffmem audit --help)\n")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -260,6 +262,8 @@ def _judge(options: argparse.Namespace, report: AuditReport) -> int:
     if (options.fail_on or ("share" if options.held_out is None else "excess")) == "share":
         what, value = "memorized share", report.fraction
     else:
+        if report.held_out_distance is not None and report.held_out_in_training == len(report.held_out_distance):
+            raise ValueError(f"{options.held_out}: all held-out points are training points, and nothing can be judged")
         what, value = "lower bound of the memorized share's excess over held-out points", report.excess_interval[0]
     above = value > options.fail_above
     print(
@@ -320,6 +324,8 @@ def _check_options(options: argparse.Namespace) -> None:
         raise InputError("--held-out-labels needs --held-out")
     if options.held_out is None and options.fail_on == "excess":
         raise InputError("--fail-on excess needs --held-out")
+    if options.keep is not None and options.keep.exists() and not options.keep.is_dir():
+        raise InputError(f"{options.keep}: is no folder, as --keep needs")
     if options.fail_on is not None and options.fail_above is None:
         raise InputError("--fail-on needs --fail-above")
     if options.k < 1:
@@ -328,6 +334,8 @@ def _check_options(options: argparse.Namespace) -> None:
         value = getattr(options, name)
         if value is not None and not 0 < value < 1:
             raise InputError(f"--{name} must lie between 0 and 1, not {value:g}")
+    if options.held_out is None and options.fdr is not None:
+        raise InputError("--fdr needs --held-out: without it nothing is compared")
 
 
 def _check(options: argparse.Namespace, sources: Sources, labels: Mapping[str, Any]) -> None:

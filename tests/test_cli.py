@@ -455,6 +455,8 @@ def bad_input(folder):
         (["--threshold", "1.5"], "--threshold"),
         (["--threshold", "nan"], "--threshold"),
         (["--fdr", "1"], "--fdr must lie between 0 and 1"),
+        (["--fdr", "0.1"], "--fdr needs --held-out"),
+        (["--keep", "file"], "file: is no folder, as --keep needs"),
         (["--fail-on", "share"], "--fail-on needs --fail-above"),
         (["--fail-on", "excess"], "--fail-on excess needs --held-out"),
         (["--sample-labels", "labels.txt"], "--sample-labels and --held-out-labels need each other"),
@@ -474,6 +476,22 @@ def bad_input(folder):
         (["--out", "file"], "file: is not a folder"),
         (["--out", "file/below"], "file: is not a folder"),
     ]
+
+
+def test_held_out_points_that_are_all_training_points_judge_nothing(folder, capsys):
+    files = ["--samples", "samples.npy", "--training", "training.npy", "--held-out", "training.npy"]
+    status, _, err = run(capsys, *files, "--fail-above", "0.1")
+    assert status == 2
+    assert "training.npy: all held-out points are training points, and nothing can be judged" in err
+    status, out, _ = run(capsys, *files)
+    assert status == 0
+    assert "60 held-out points are equal to training points." in " ".join(out.split())
+
+
+def test_a_pattern_without_quotes_is_told_from_other_words(folder, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(["audit", "--training", "training.npy", "samples.npy"])
+    assert "arguments: samples.npy: a pattern is quoted, 'shards/*.npy' (see diffmem audit" in capsys.readouterr().err
 
 
 def test_bad_input(folder, capsys):

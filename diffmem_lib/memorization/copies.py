@@ -114,6 +114,9 @@ class AuditReport(TrainingSurvey):
         The same of the held-out points as ``nearest`` and ``distance`` of the samples.
     held_out_in_training : int or None
         How many held-out points are equal to a training point.
+    classes, unmatched : int
+        How many classes of held-out points p-values are within, 0 where no classes were given; and how many samples are
+        of a class that has none.
     labels : dict
         By label of the training points, a `LabelAudit`; a sample counts for the label of its nearest training point.
     """
@@ -136,6 +139,8 @@ class AuditReport(TrainingSurvey):
     held_out_in_training: int | None
     held_out_nearest: Tensor | None
     held_out_distance: Tensor | None
+    classes: int
+    unmatched: int
     labels: Mapping[Hashable, LabelAudit]
     threshold: float
     convention: str
@@ -300,12 +305,15 @@ def audit(
     memorized = neighbour_ratio(near, convention) < threshold
     beside: dict[str, Any] = dict.fromkeys(["fewest", *(f"held_out_{name}" for name in HELD_OUT)])
     beside |= {"p_value": torch.full_like(near[:, 0], torch.nan), "copied": torch.zeros_like(memorized)}
-    beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan)}
+    beside |= {"excess": math.nan, "excess_interval": (math.nan, math.nan), "classes": 0, "unmatched": 0}
     if held_out is not None:
         other = _two_nearest(held_out, training, skip, keep, client, done)
-        beside = _baseline(memorized, *other, threshold, convention)
+        beside |= _baseline(memorized, *other, threshold, convention)
         ratio, base = (neighbour_ratio(pair, "squared") for pair in (near, other[1]))
         beside["p_value"], largest = _p_values(ratio, base, classes)
+        if classes is not None:
+            beside["classes"] = len(np.unique(classes[1]))
+            beside["unmatched"] = int((~np.isin(*classes)).sum())
         beside["copied"] = benjamini_hochberg(beside["p_value"], fdr)
         beside["fewest"] = fewest_discoveries(len(samples), largest, fdr)
     sparsity, coverage = surveyed(training, k, done) if survey else unsurveyed(training)
@@ -389,6 +397,9 @@ def _classes(
         raise ValueError(
             f"held_out_labels must be of the kind of sample_labels, got {theirs.dtype} beside {ours.dtype}"
         )
+    if not np.isin(ours, theirs).any():
+        seen = [", ".join(map(repr, np.unique(part)[:3].tolist())) for part in (ours, theirs)]
+        raise ValueError(f"held_out_labels must name classes of samples, such as {seen[0]}, got {seen[1]}")
     code = np.unique(np.concatenate([ours, theirs]), return_inverse=True)[1]
     return code[: len(ours)], code[len(ours) :]
 

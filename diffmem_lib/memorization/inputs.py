@@ -34,6 +34,18 @@ OTHER_IMAGES |= {
 BLOCK = 2**18
 
 
+#: How numbers in other files become an array.
+WRITTEN_FROM = {
+    ".csv": "numpy.loadtxt('points.csv', delimiter=',', skiprows=1)",
+    ".tsv": "numpy.loadtxt('points.tsv', skiprows=1)",
+    ".txt": "numpy.loadtxt('points.txt')",
+    ".json": "json.load(open('points.json'))",
+    ".parquet": "pandas.read_parquet('points.parquet').to_numpy()",
+    ".pt": "torch.load('points.pt').numpy()",
+    ".safetensors": "safetensors.numpy.load_file('points.safetensors')['points']",
+}
+
+
 class InputError(ValueError):
     """A file that cannot be audited; the message says which one and why, in one line."""
 
@@ -169,10 +181,18 @@ def load_labels(source: str, files: tuple[str, ...] | None = None) -> np.ndarray
         lines = [line.strip() for line in Path(source).read_text(encoding="utf-8-sig").splitlines()]
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{source}: cannot be read ({_reason(error)})") from None
+    commas = sum("," in line for line in lines)
     if files is None:
+        if lines and commas == len(lines):
+            raise InputError(f"{source}: points of an array have no names: write a label a line, not NAME,LABEL")
         return np.array(lines)
-    if lines and all("," in line for line in lines):
+    if lines and commas == len(lines):
         return _named_labels(source, lines, files)
+    if commas:
+        other = next(line for line in lines if "," not in line)
+        raise InputError(f"{source}: {len(lines) - commas} of {len(lines)} lines are not NAME,LABEL, e.g. {other!r}")
+    if lines and re.split(r"[;\t]", lines[0])[0].strip() in files and lines[0] not in files:
+        raise InputError(f"{source}: write lines NAME,LABEL with a comma, not {lines[0]!r}")
     by_number = sorted(files, key=_with_numbers)
     if by_number != list(files):
         first = next(pair for pair in zip(files, by_number, strict=True) if pair[0] != pair[1])
@@ -205,7 +225,8 @@ def _array(source: str) -> np.ndarray:
     path, separator, key = source.partition(".npz:")
     path = path + ".npz" if separator else source
     if not path.endswith((".npy", ".npz")) and Path(path).exists():
-        raise InputError(f"{path}: is no folder, and no .npy or .npz file (numpy.save(path, array) writes one)")
+        way = WRITTEN_FROM.get(Path(path).suffix.lower(), "array")
+        raise InputError(f"{path}: is no folder, and no .npy or .npz file (numpy.save('points.npy', {way}) writes one)")
     try:
         # A mapped array costs no memory; inside an .npz nothing can be mapped.
         data = np.load(path, mmap_mode="r" if path.endswith(".npy") else None, allow_pickle=False)
@@ -241,7 +262,8 @@ def _folder(folder: Path, source: str, colour: bool) -> Loaded:
     )
     if not files:
         passed = f", and {unread} that are not read: convert them to PNG" if others else f", and {unread}"
-        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder{passed if unread else ''}")
+        arrays = f"; for its .npy files write '{source.rstrip('/')}/*.npy'" if list(folder.glob("*.npy")) else ""
+        raise InputError(f"{source}: no .png, .jpg or .jpeg in this folder{passed if unread else ''}{arrays}")
     colour = colour or any(_is_colour(file) for file in files)
     first = _image(files[0], colour)
     points = np.empty((len(files), first.size), dtype=np.float32)

@@ -45,6 +45,16 @@ def doubts(report: TrainingSurvey, sources: Sources, *, redact: bool = False) ->
             " number, in the order in which both are given."
         )
     if isinstance(report, AuditReport):
+        if report.held_out_in_training:
+            found.append(
+                f"{report.held_out_in_training} held-out points are equal to training points. If they were trained on,"
+                " they are no baseline, and hide copies: take them out. (Points of few values may be equal by chance.)"
+            )
+        if report.unmatched:
+            found.append(
+                f"{report.unmatched} samples are of classes of which no point is held out; they are compared with"
+                " nothing, and cannot count as copied. Are the labels of samples and of held-out points the same?"
+            )
         share = report.threshold**2  # of the sparsity; without the square, one novel digit in twenty is nearer
         near = report.distance[:, 0] < share * report.sparsity[report.nearest[:, 0]]
         if hidden := int((near & ~report.memorized).sum()):

@@ -109,11 +109,13 @@ def _discoveries(report: AuditReport) -> str:
     """How many copies were found at the false discovery rate, or why none can be."""
     m = len(report.memorized)
     text = f"{int(report.copied.sum())} samples, at a false discovery rate of {report.fdr:.4g}"
-    fewest = report.fewest or 0
+    fewest, too_small = report.fewest or 0, "the held-out set is too small"
+    if report.classes > 1:
+        too_small = "within classes, as p-values are, the held-out sets are too small"
     if fewest > m:
-        return f"{text}: the held-out set is too small to find any among {m} samples"
+        return f"{text}: {too_small} to find any among {m} samples"
     if fewest > 1 and not report.copied.any():
-        return f"{text}: the held-out set is too small to find fewer than {fewest} among {m}"
+        return f"{text}: {too_small} to find fewer than {fewest} among {m}"
     return text
 
 

@@ -134,8 +134,28 @@ def test_refusals_say_how_to_convert(tmp_path):
     with pytest.raises(inputs.InputError, match=r"array\.astype\('float32'\)"):
         inputs.load(str(tmp_path / "x.npy"))
     (tmp_path / "x.csv").write_text("1,2")
-    with pytest.raises(inputs.InputError, match=r"numpy\.save\(path, array\) writes one"):
+    with pytest.raises(inputs.InputError, match=r"numpy\.save\('points\.npy', numpy\.loadtxt\('points\.csv', delim"):
         inputs.load(str(tmp_path / "x.csv"))
+    (tmp_path / "folder").mkdir()
+    np.save(tmp_path / "folder" / "x.npy", np.zeros((3, 2)))
+    with pytest.raises(inputs.InputError, match=r"for its \.npy files write '.*folder/\*\.npy'"):
+        inputs.load(str(tmp_path / "folder"))
+
+
+@pytest.mark.parametrize(("lines", "said"), [
+    ("a.png,cat b.png,dog c.png", r"1 of 3 lines are not NAME,LABEL, e\.g\. 'c\.png'"),
+    ("a.png;cat b.png;dog c.png;cat", "write lines NAME,LABEL with a comma, not 'a.png;cat'"),
+])  # fmt: skip
+def test_lines_that_are_nearly_names_with_labels_are_no_labels(tmp_path, lines, said):
+    (tmp_path / "labels.txt").write_text(lines.replace(" ", "\n"))
+    with pytest.raises(inputs.InputError, match=said):
+        inputs.load_labels(str(tmp_path / "labels.txt"), FILES)
+
+
+def test_points_of_an_array_have_no_names(tmp_path):
+    (tmp_path / "labels.txt").write_text("a.png,cat\nb.png,dog\n")
+    with pytest.raises(inputs.InputError, match="points of an array have no names: write a label a line"):
+        inputs.load_labels(str(tmp_path / "labels.txt"))
 
 
 def test_standardized():

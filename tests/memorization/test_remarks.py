@@ -8,6 +8,7 @@ from audit_cases import three_copies, with_held_out
 
 from diffmem_lib.memorization import audit, inputs, survey
 from diffmem_lib.memorization.remarks import doubts, notes
+from diffmem_lib.memorization.report import as_text
 
 
 @pytest.mark.parametrize("name", ["samples", "held_out"])
@@ -77,3 +78,26 @@ def test_notes_fit_what_is_reported():
     alone = " ".join(notes(survey(sources.training.points), inputs.Sources(sources.training)))
     assert "Predicted risk is" in alone
     assert "memorized by" not in alone
+
+
+def test_held_out_points_that_are_training_points_are_doubted():
+    found, sources = with_held_out()
+    assert not any("equal to training points" in doubt for doubt in doubts(found, sources))
+    held_out = np.concatenate([sources.held_out.points, sources.training.points[:3]])
+    found = audit(sources.samples.points, sources.training.points, held_out)
+    assert doubts(found, sources)[0].startswith("3 held-out points are equal to training points.")
+    assert doubts(found, sources, redact=True)[0].startswith("3 held-out points")
+
+
+def test_classes_without_held_out_points_are_doubted():
+    _, sources = with_held_out()
+    points = [getattr(sources, name).points for name in ("samples", "training", "held_out")]
+    theirs = ["cat", "dog"] * 12 + ["cat"]
+    found = audit(*points, sample_labels=["cat"] * 18 + ["Dog"] * 2, held_out_labels=theirs)
+    assert (found.classes, found.unmatched) == (2, 2)
+    assert doubts(found, sources)[0].startswith("2 samples are of classes of which no point is held out")
+    assert "within classes, as p-values are, the held-out sets are too small to find any among 20" in as_text(
+        found, sources
+    )
+    with pytest.raises(ValueError, match="held_out_labels must name classes of samples, such as 'a', got 'cat', 'dog'"):
+        audit(*points, sample_labels=["a"] * 20, held_out_labels=theirs)

@@ -253,3 +253,21 @@ def test_tables_have_names_and_heads(with_held_out):
 @pytest.mark.parametrize("share", [None, float("nan"), -0.25])
 def test_numbers_that_are_none_or_negative(share):
     assert report._percent(share) == ("−25.0 %" if share == -0.25 else "–")
+
+
+def test_the_page_has_the_other_convention_and_names_in_its_tables(with_held_out):
+    _, sources = with_held_out
+    parts = {name: inputs.Loaded(getattr(sources, name).points, name, None) for name in ("training", "samples")}
+    points = [part.points for part in (parts["samples"], parts["training"], sources.held_out)]
+    found = audit(*points, threshold=0.21)
+    page = report.as_html(found, inputs.Sources(**parts, held_out=sources.held_out))
+    share = found.counts(0.21, "squared")[0] / 20
+    assert f"By D1/D2 &lt; 0.21 in squared distances the share would be <span>{100 * share:.1f} %" in page
+    pairs = page[page.index("<h2>Memorized pairs") :]
+    assert '<th scope="col">p</th>' in pairs[: pairs.index("</thead>")]
+
+
+def test_columns_of_the_text_are_aligned(with_held_out):
+    lines = report.as_text(*with_held_out).splitlines()
+    at = next(k for k, line in enumerate(lines) if line.startswith("label "))
+    assert len({len(line) for line in lines[at : at + 3]}) == 1
